@@ -1,0 +1,1 @@
+"""The generator, compiled for a device."""

@@ -1,0 +1,1 @@
+"""The acquisition side: the public session and its threads."""

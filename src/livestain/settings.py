@@ -1,0 +1,50 @@
+"""Settings shared by the rooms: the frozen base model, folders of this program, names legal on every file system."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Backend = Literal["auto", "openvino", "onnxruntime"]
+WhenFull = Literal["skip", "wait"]
+
+_RESERVED = {"con", "prn", "aux", "nul"} | {f"{port}{i}" for port in ("com", "lpt") for i in range(1, 10)}
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SessionSettings(Settings):
+    """How a session behaves; written whole into ``run.json``."""
+
+    channel: str | None = Field(None, description="name of the label-free channel; None = the only one there is")
+    follow: tuple[int, int] | None = Field(None, description="(position, z) shown live; None = every one")
+    when_full: WhenFull = Field("skip", description="intake full: failed row, or the acquisition waits")
+    backend: Backend = Field("auto", description="engine library")
+    isolate: bool = Field(True, description="stain in a child process at low priority (False: in a thread)")
+    fsync: bool = Field(True, description="a row means the plane survives a power cut")
+    intake_min_bytes: int = Field(64 << 20, ge=1 << 16, description="intake queue, lower bound in bytes")
+    intake_max_bytes: int = Field(1 << 30, ge=1 << 16, description="intake queue, upper bound in bytes")
+    stain_queue_bytes: int = Field(256 << 20, ge=1 << 16, description="stains waiting for the disk, bytes")
+    planes_in_flight: int = Field(4, ge=1, le=32, description="raw planes being written at a time")
+
+
+def cache_folder() -> Path:
+    """Return the user's cache folder of this program (made when first used)."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("livestain", appauthor=False)
+
+
+def legal_name(name: str, limit: int = 80) -> str:
+    """Return ``name`` as a file name that Windows and Linux accept: at most ``limit`` characters, never empty."""
+    text = re.sub(r'[<>:"/\\|?*\x00-\x1f]+', "-", name).strip(" .")[:limit].rstrip(" .")
+    if not text:
+        return "unnamed"
+    return f"{text}_" if text.split(".")[0].lower() in _RESERVED else text

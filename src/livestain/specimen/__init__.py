@@ -1,0 +1,1 @@
+"""Simulated living cells with truth."""
