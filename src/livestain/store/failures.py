@@ -1,0 +1,55 @@
+"""What an error of the operating system or of tensorstore means for the user: full, denied, corrupt or other."""
+
+from __future__ import annotations
+
+import errno
+import re
+
+from livestain.errors import StoreCorruptError, StoreDeniedError, StoreError, StoreFullError
+
+# The numbers of Windows stand beside errno's: tensorstore passes on what GetLastError said there
+# (19 write protected, 39 and 112 disk full, 5 access denied; 5 is EIO on Linux and never comes with PERMISSION_DENIED).
+_FULL = {errno.ENOSPC, errno.EDQUOT if hasattr(errno, "EDQUOT") else errno.ENOSPC, 39, 112}
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_CODE = re.compile(r"os_error_code='(\d+)'")
+_ADVICE = {
+    StoreFullError: "the disk is full: free space on it",
+    StoreDeniedError: "writing there is not allowed: check permissions and whether the disk is read-only",
+    StoreCorruptError: "what lies on disk is damaged: run `livestain repair`",
+}
+
+TENSORSTORE_ERRORS = (ValueError, RuntimeError, IndexError, OSError)
+"""What tensorstore raises for any failed read or write (its own status is only in the text)."""
+
+
+def as_store_error(error: Exception, what: str) -> StoreError:
+    """Return the error of the store family that tells the user what ``error`` means.
+
+    Parameters
+    ----------
+    error
+        An ``OSError``, or one of `TENSORSTORE_ERRORS`, which only their text tells apart.
+    what
+        What was tried, such as ``"plane t3 c0 z0 of /data/run/raw/p000.ome.zarr could not be written"``.
+    """
+    kind = _kind_of_os_error(error) if isinstance(error, OSError) else _kind_of_text(str(error))
+    advice = f" ({_ADVICE[kind]})" if kind in _ADVICE else ""
+    return kind(f"{what}{advice}: {error}")
+
+
+def _kind_of_os_error(error: OSError) -> type[StoreError]:
+    if error.errno in _FULL:
+        return StoreFullError
+    return StoreDeniedError if error.errno in _DENIED else StoreError
+
+
+def _kind_of_text(text: str) -> type[StoreError]:
+    found = _CODE.search(text)
+    code = int(found.group(1)) if found else 0
+    if text.startswith("PERMISSION_DENIED") or code in _DENIED:
+        return StoreDeniedError
+    if "No space left" in text or code in _FULL:
+        return StoreFullError
+    if text.startswith(("DATA_LOSS", "FAILED_PRECONDITION")):
+        return StoreCorruptError
+    return StoreError
