@@ -26,6 +26,8 @@ UNREADABLE = (
     ArithmeticError,
     RuntimeError,
     MemoryError,
+    SyntaxError,
+    AssertionError,
     struct.error,
     zlib.error,
 )

@@ -117,10 +117,14 @@ class OmeZarrReader:
 
 
 def _stated_kind(attributes: Mapping[str, Any]) -> Kind | None:
-    """Return the kind in our own attributes; None where another program wrote the image."""
+    """Return the kind in our own attributes, of the image or of its channels; None where another program wrote it."""
     ours = attributes.get("livestain")
-    stated = ours.get("kind") if isinstance(ours, Mapping) else None
-    return stated if stated in ("measured", "virtual") else None
+    if not isinstance(ours, Mapping):
+        return None
+    stated = [ours.get("kind"), *(channel.get("kind") for channel in ours.get("channels", ()))]
+    if "virtual" in stated:
+        return "virtual"
+    return "measured" if "measured" in stated else None
 
 
 def _pixel_um(multiscale: _Multiscale) -> float:

@@ -29,6 +29,9 @@ from livestain.images.facts import (
 _UNNAMED = "IQ"
 """tifffile's letters for a sequence of pages and for an axis without a meaning: both are time here."""
 
+_LINKING = ("ome", "mmstack")
+"""tifffile's names of the layouts that may tell of several images, and of planes in other files."""
+
 
 class TiffReader:
     """A TIFF file, open until it is closed; pages are read one at a time.
@@ -74,6 +77,7 @@ class TiffReader:
 
     def _read(self, series: tifffile.TiffPageSeries, k: int) -> npt.NDArray[np.generic] | None:
         shape = self.facts.axes.y, self.facts.axes.x
+        plane: npt.NDArray[np.generic]
         if self._contiguous is not None:
             # ImageJ and tifffile write long series behind a single page header: only the offset finds the others.
             dtype = series.dtype.newbyteorder(self._file.byteorder)
@@ -81,8 +85,10 @@ class TiffReader:
             plane = self._file.filehandle.read_array(dtype, count, self._contiguous + k * count * dtype.itemsize)
         else:
             page = series.pages[k]
-            plane = None if page is None else page.asarray()
-        return None if plane is None else plane.reshape(shape)
+            if page is None:
+                return None
+            plane = page.asarray() if page.parent is self._file else _read_closed(page)
+        return plane.reshape(shape)
 
     @cached_property
     def _contiguous(self) -> int | None:
@@ -98,7 +104,8 @@ class TiffReader:
         """Return the file's series: one, or equal ones that a program appended page by page."""
         try:
             series = list(self._file.series)
-            files = {page.parent.filehandle.path for one in series for page in one.pages if page} if alone else set()
+            linked = alone and series and series[0].kind in _LINKING
+            files = {page.parent.filehandle.path for one in series for page in one.pages if page} if linked else set()
         except UNREADABLE as error:
             raise unreadable(self._path, error) from error
         if not series:
@@ -109,7 +116,7 @@ class TiffReader:
                 "open one of them instead of the folder, and it finds the others"
             )
         layouts = {(one.axes, one.shape, one.dtype) for one in series}
-        if len(series) > 1 and (series[0].kind in ("ome", "mmstack") or len(layouts) > 1):
+        if len(series) > 1 and (series[0].kind in _LINKING or len(layouts) > 1):
             sizes = ", ".join(f"{one.axes} {one.shape}" for one in series[:4])
             raise ImageError(
                 f"{self._path} holds {len(series)} images ({sizes}{', ...' if len(series) > 4 else ''}): one image, "
@@ -122,7 +129,10 @@ class TiffReader:
         first = self._series[0]
         axes, shape = first.axes, first.shape
         if "S" in axes:
-            raise colour_error(self._path, f"TIFF with {shape[axes.index('S')]} samples a pixel")
+            samples = f"TIFF with {shape[axes.index('S')]} samples a pixel"
+            # tifffile takes 3 or 4 pages for colour planes unless told otherwise.
+            hint = "; for a stack of pages write it with photometric='minisblack'" if axes.endswith("SYX") else ""
+            raise colour_error(self._path, samples + hint)
         if len(self._series) > 1:
             axes, shape = "I" + axes, (len(self._series), *shape)
         lead = axes[:-2]
@@ -148,23 +158,32 @@ class TiffReader:
 
     def _stated(self) -> tuple[list[str | None], float]:
         """Return the channel names and the pixel size in um that OME or ImageJ state ([] and 0 for none)."""
-        if self._file.ome_metadata:
-            return _read_ome(self._path, self._file.ome_metadata)
-        tag = self._file.pages[0].tags.get("XResolution")
-        if self._file.imagej_metadata and tag and tag.value[0]:
-            pixels, units = tag.value
+        try:
+            if self._file.ome_metadata:
+                return _read_ome(self._file.ome_metadata)
+            resolution = self._file.pages[0].tags.get("XResolution")
+            if not self._file.imagej_metadata or resolution is None or not resolution.value[0]:
+                return [], 0.0
+            pixels, units = resolution.value
             return [], length_um(units / pixels, self._file.imagej_metadata.get("unit"))
-        return [], 0.0
+        except UNREADABLE as error:
+            raise unreadable(self._path, error) from error
 
 
-def _read_ome(path: Path, text: str) -> tuple[list[str | None], float]:
-    """Return channel names and pixel size in um from the first image of an OME-XML text."""
+def _read_closed(page: tifffile.TiffPage | tifffile.TiffFrame) -> npt.NDArray[np.generic]:
+    """Read a page that lies in another file of the same set: tifffile keeps those closed."""
+    page.parent.filehandle.open()
     try:
-        pixels = ElementTree.fromstring(text).find(".//{*}Pixels")
-        if pixels is None:
-            return [], 0.0
-        size = float(pixels.get("PhysicalSizeX", "0"))
-    except (ElementTree.ParseError, ValueError) as error:
-        raise unreadable(path, error) from error
+        plane: npt.NDArray[np.generic] = page.asarray()
+    finally:
+        page.parent.filehandle.close()
+    return plane
+
+
+def _read_ome(text: str) -> tuple[list[str | None], float]:
+    """Return channel names and pixel size in um from the first image of an OME-XML text."""
+    pixels = ElementTree.fromstring(text).find(".//{*}Pixels")
+    if pixels is None:
+        return [], 0.0
     names = [channel.get("Name") for channel in pixels.findall("{*}Channel")]
-    return names, length_um(size, pixels.get("PhysicalSizeXUnit", "um"))
+    return names, length_um(float(pixels.get("PhysicalSizeX", "0")), pixels.get("PhysicalSizeXUnit", "um"))
