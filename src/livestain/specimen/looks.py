@@ -51,7 +51,7 @@ class Look(Settings):
 SPINDLE = Look(
     name="spindle",
     pixel_um=0.65,
-    z_um=5.0,
+    z_um=-6.0,
     optics=Optics(na=0.30, na_condenser=0.12),
     density_mm2=350,
     spacing_um=41.6,

@@ -91,7 +91,7 @@ def _draw_piece(
         nucleoli = _nucleoli(cell, piece, u, v)
         # The nucleus is seen by its thin rim and its nucleoli; its index is near that of the cytoplasm.
         rim = np.exp(-np.square((1 - q) * (math.sqrt(piece.a_um * piece.b_um) / 0.45)))
-        scene.phase[box.at] += k0 * (0.0072 * dome + 0.0099 * rim + 0.048 * nucleoli + 0.0035 * fine * dome)
+        scene.phase[box.at] += k0 * (0.0072 * dome + 0.016 * rim + 0.048 * nucleoli + 0.0035 * fine * dome)
         stain -= 0.45 * nucleoli
     stain = np.maximum(stain, 0.05) * (piece.brightness * dome**0.75)
     nuclei, nuclear = scene.nuclei[box.at], scene.nuclear[box.at]

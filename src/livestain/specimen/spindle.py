@@ -69,8 +69,8 @@ def _form(cell: Cell, life: Population) -> _Form:
     a, b = semi_axes(cell, life.look, spread)
     # The body must hold the nucleus.
     body = (
-        max(radius * (1 + 0.25 * spread), spread * (1.07 * a + 2.5)),
-        max(radius * (1 - 0.28 * spread), spread * (1.07 * b + 1.8)),
+        max(radius * (1 + 0.1 * spread), spread * (1.07 * a + 1.2)),
+        max(radius * (1 - 0.28 * spread), spread * (1.07 * b + 0.6)),
     )
     scale = spread * cell.grown * life.look.arm_length
     return _Form(cell, spread, radius, body, (a, b), tuple(_limb(arm, cell, scale, life) for arm in cell.traits.arms))
@@ -108,7 +108,7 @@ def _draw_cell(scene: Scene, form: _Form, life: Population, box: Box, x: float, 
 def _depth(form: _Form, box: Box) -> Field:
     """Distance below the edge in um, above 0 inside, (h, w): a soft union of body and arms.
 
-    ``3 ln(sum exp(d / 3)) - 0.5`` makes the webs. It is smooth, so every second pixel is enough (the phase changes by
+    ``3 ln(sum exp(d / 3)) - 0.8`` makes the webs. It is smooth, so every second pixel is enough (the phase changes by
     3 % rms).
     """
     x, y = _every_second(box.x[0])[None, :], _every_second(box.y[:, 0])[:, None]
@@ -119,7 +119,7 @@ def _depth(form: _Form, box: Box) -> Field:
     if form.spread > 0.03:
         for limb in form.limbs:
             total += np.exp(_limb_depth(limb, form, x, y) * (1 / _SOFTNESS_UM))
-    coarse = _SOFTNESS_UM * np.log(total) - 0.5
+    coarse = _SOFTNESS_UM * np.log(total) - 0.8
     return enlarge(coarse.astype(np.float32, copy=False), 2, box.shape)
 
 
@@ -165,14 +165,14 @@ class _Skin:
     def raise_height(self, depth: Field, pixel_um: float) -> None:
         """Compute depth with its ragged edge, cover of the pixel and height in um."""
         form, spread = self._form, self._form.spread
-        rough = spread * (1.1 * self._wide + 0.35 * self._uneven)
-        self.depth = depth + rough * np.clip((depth + 9) * (1 / 9), 0, 1) - 0.6 * spread
+        rough = spread * (0.7 * self._wide + 0.3 * self._uneven)
+        self.depth = depth + rough * np.clip((depth + 9) * (1 / 9), 0, 1) - 0.3 * spread
         self.cover = np.clip(0.5 + self.depth * (1 / pixel_um), 0, 1)
         inside = np.maximum(self.depth, 0)
         a, b = form.nucleus
         mound = np.square(self._u * (1 / (1.25 * a))) + np.square(self._v * (1 / (1.25 * b)))
         self.mound = np.exp(-0.5 * mound)
-        flat = 0.9 * (1 - np.exp(inside * (-1 / 1.2))) + 0.14 * np.minimum(inside, 12)
+        flat = 0.8 * (1 - np.exp(inside * (-1 / 1.2))) + 2.4 * (1 - np.exp(inside * (-1 / 4.5)))
         flat += 3.6 * self.mound * (1 - np.exp(inside * -0.5))
         self.height = spread * self.cover * flat
         if spread < 1:
@@ -242,5 +242,5 @@ def _granules(
     kept = (row >= 0) & (row < box.shape[0]) & (column >= 0) & (column < box.shape[1])
     kept[kept] = covered[row[kept], column[kept]]
     sigma = 0.18 + 0.34 * uniform[:, 2] ** 3
-    strength = np.where(uniform[:, 3] < 0.12, -0.6, 1) * (0.010 + 0.035 * uniform[:, 3] ** 4) * 2 * sigma
+    strength = np.where(uniform[:, 3] < 0.12, -0.6, 1) * (0.006 + 0.028 * uniform[:, 3] ** 4) * 2 * sigma
     return Dots(at_x[kept], at_y[kept], sigma[kept], life.look.optics.phase_per_um * strength[kept])

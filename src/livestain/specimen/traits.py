@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from livestain.contrast import Field
 
-_ARM_COUNTS = ((2, 0.42), (3, 0.33), (4, 0.18), (5, 0.07))
+_ARM_COUNTS = ((2, 0.22), (3, 0.33), (4, 0.28), (5, 0.17))
 _NUCLEOLUS_COUNTS = ((1, 0.2), (2, 0.4), (3, 0.3), (4, 0.1))
 _STREAM = 2
 
@@ -117,11 +117,11 @@ def _draw_arms(rng: np.random.Generator) -> tuple[Arm, ...]:
     return tuple(
         Arm(
             angle=float(i * math.pi + rng.normal(0, 0.25)) if i < 2 else _angle(rng),
-            length_um=float(rng.uniform(26, 60) if i < 2 else rng.uniform(9, 24)),
+            length_um=float(rng.uniform(26, 60) if i < 2 else rng.uniform(14, 36)),
             bend=float(rng.normal(0, 0.10)),
-            taper=float(rng.uniform(1, 1.7)),
-            tip_um=float(rng.uniform(0.3, 1.3)),
-            fan_um=float(rng.uniform(2.5, 6)) if rng.random() < 0.25 else 0.0,
+            taper=float(rng.uniform(1.2, 2)),
+            tip_um=float(rng.uniform(1.0, 1.8)),
+            fan_um=float(rng.uniform(1.5, 4)) if rng.random() < 0.1 else 0.0,
             length_phase=_angle(rng),
             angle_phase=_angle(rng),
         )
