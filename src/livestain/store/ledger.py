@@ -85,8 +85,7 @@ class Ledger:
         except OSError as error:
             raise as_store_error(error, f"a row of ledger {self._path} could not be written") from error
         if written < len(data):
-            # The half line must be excused for every reader, also one that has read it already: never cut it off.
-            self._before = b"\n" + _line(_open_row())
+            self._excuse_half_line(written)
             raise StoreFullError(f"a row of ledger {self._path} was cut off (the disk is full: free space on it)")
         self._before = b""
         if self._fsync:
@@ -104,6 +103,14 @@ class Ledger:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def _excuse_half_line(self, written: int) -> None:
+        """Let the next write end the half line on disk and excuse it by an ``open`` row.
+
+        Never cut the half line off instead: a reader may have read it already.
+        """
+        in_row = written >= len(self._before)
+        self._before = b"\n" + _line(_open_row()) if in_row else self._before[written:]
 
     def _sync(self) -> None:
         try:
@@ -189,7 +196,9 @@ def _parse(line: bytes) -> Row | None:
         row = json.loads(line)
     except ValueError:
         return None
-    return row if isinstance(row, dict) else None
+    if not isinstance(row, dict) or ("state" in row and not row.keys() >= {"p", "t", "z"}):
+        return None
+    return row
 
 
 def _ends_in_half_line(path: Path) -> bool:

@@ -100,7 +100,7 @@ class PlaneStore:
         self.path = path
         self.warning = ""
         self.plane_shape: tuple[int, int] = (array["shape"][3], array["shape"][4])
-        self.dtype = np.dtype(array["data_type"])
+        self.dtype: np.dtype[Any] = np.dtype(array["data_type"])
         self._group = group
         self._array = array
         self._fsync = fsync
@@ -180,6 +180,11 @@ class PlaneStore:
         store._written_z = array["shape"][2]
         return store
 
+    @property
+    def channel_count(self) -> int:
+        """How many channels the image has."""
+        return len(self._group["attributes"]["livestain"]["channels"])
+
     def begin(self, t: int, c: int, z: int, plane: npt.NDArray[Any]) -> PendingPlane:
         """Start to write one plane and return at once; its CRC is computed here while the write runs.
 
@@ -203,8 +208,8 @@ class PlaneStore:
                 f"{_words(self.plane_shape, self.dtype)}: the camera's settings changed, start a new run"
             )
         what = f"plane t{t} c{c} z{z} of {self.path}"
-        if not 0 <= c < len(self._listed) or t < 0 or z < 0:
-            raise StoreError(f"{what}: no such place (channels 0..{len(self._listed) - 1}, t and z from 0)")
+        if not 0 <= c < self.channel_count or t < 0 or z < 0:
+            raise StoreError(f"{what}: no such place (channels 0..{self.channel_count - 1}, t and z from 0)")
         plane = np.ascontiguousarray(plane)
         try:
             future = self._planes[t, c, z].write(plane, can_reference_source_data_indefinitely=True)
@@ -253,11 +258,6 @@ class PlaneStore:
         self._stale = {"0/zarr.json", "zarr.json"}
         self._refresh(patience_s=2.0)
 
-    @property
-    def _listed(self) -> list[Document]:
-        channels: list[Document] = self._group["attributes"]["livestain"]["channels"]
-        return channels
-
     def _t_with_lead(self) -> int:
         """Return the T to write: what is written, and what may come in the next second at the rate since last time."""
         now = time.monotonic()
@@ -302,7 +302,7 @@ class PlaneReader:
         array = read_document(path / "0" / "zarr.json")
         self.path = path
         self.plane_shape: tuple[int, int] = (array["shape"][3], array["shape"][4])
-        self.dtype = np.dtype(array["data_type"])
+        self.dtype: np.dtype[Any] = np.dtype(array["data_type"])
         self._planes = _open_assumed(path, array, plane_context(fsync=False))
 
     def read(self, t: int, c: int, z: int) -> npt.NDArray[Any]:
@@ -315,13 +315,19 @@ class PlaneReader:
         StoreError
             It is not on disk; `StoreCorruptError` when it is and does not decode.
         """
-        what = f"plane t{t} c{c} z{z} of {self.path}"
+        plane = self.find(t, c, z)
+        if plane is None:
+            raise StoreError(f"plane t{t} c{c} z{z} of {self.path} is not on disk")
+        return plane
+
+    def find(self, t: int, c: int, z: int) -> npt.NDArray[Any] | None:
+        """Return one plane as `read` does, or None when it is not on disk."""
         try:
             plane: npt.NDArray[Any] = self._planes[t, c, z].read().result()
         except TENSORSTORE_ERRORS as error:
-            if "NOT_FOUND" in str(error):
-                raise StoreError(f"{what} is not on disk") from error
-            raise as_store_error(error, f"{what} could not be read") from error
+            if str(error).startswith("NOT_FOUND"):
+                return None
+            raise as_store_error(error, f"plane t{t} c{c} z{z} of {self.path} could not be read") from error
         return plane
 
 

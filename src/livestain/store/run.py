@@ -119,6 +119,11 @@ def next_free(path: Path) -> Path:
     return candidate
 
 
+def image_path(folder: Path, position: int) -> Path:
+    """Return where the image of a position lies in ``raw/`` or ``stains/MODEL``."""
+    return folder / f"p{position:03d}.ome.zarr"
+
+
 def stain_folder(run: Path, model_id: str, weights_sha256: str) -> Path:
     """Return the folder for the stains of a model in a run, made if need be.
 
