@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -58,3 +62,45 @@ def test_returned_arrays_belong_to_the_caller() -> None:
     before = specimen.maps().nuclei
     specimen.maps().nuclei[:] = 7
     assert np.array_equal(specimen.maps().nuclei, before)
+
+
+_PRINT_DIGEST = """
+import hashlib
+from livestain.specimen import Specimen
+specimen = Specimen("spindle", (128, 128), seed=8)
+specimen.advance(20)
+print(hashlib.sha256(specimen.maps().phase.tobytes()).hexdigest())
+"""
+
+
+def test_the_same_seed_draws_the_same_bytes_in_another_process() -> None:
+    specimen = Specimen("spindle", (128, 128), seed=8)
+    specimen.advance(20)
+    done = subprocess.run([sys.executable, "-c", _PRINT_DIGEST], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == hashlib.sha256(specimen.maps().phase.tobytes()).hexdigest()
+
+
+@LOOKS
+def test_a_picture_does_not_depend_on_what_was_asked_before(look: Look) -> None:
+    asked, silent = (Specimen(look, (128, 128), seed=9) for _ in range(2))
+    asked.transmission(2.0)
+    asked.advance(3)
+    silent.advance(3)
+    assert np.array_equal(asked.maps().phase, silent.maps().phase)
+    assert np.array_equal(asked.transmission(), silent.transmission())
+
+
+@LOOKS
+def test_scale_and_numbers_of_a_look_can_be_replaced(look: Look) -> None:
+    coarse = Specimen(look.replace(pixel_um=1.3), (128, 128), seed=1).maps()
+    sparse = Specimen(look.replace(density_mm2=100, colonies_mm2=0), (128, 128), seed=1).maps()
+    usual = Specimen(look, (128, 128), seed=1).maps()
+    assert len(np.unique(coarse.cells)) > len(np.unique(usual.cells)) > len(np.unique(sparse.cells))
+
+
+def test_short_arms_make_a_smaller_cell() -> None:
+    covers = [
+        np.mean(Specimen(SPINDLE.replace(arm_length=length), (256, 256), seed=1).maps().cells > 0)
+        for length in (0.3, 1.0)
+    ]
+    assert covers[0] < 0.8 * covers[1]

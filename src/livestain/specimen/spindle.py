@@ -128,8 +128,10 @@ def _limb_depth(limb: _Limb, form: _Form, x: Field, y: Field) -> Field:
     along = x * math.cos(limb.angle) + y * math.sin(limb.angle)
     across = y * math.cos(limb.angle) - x * math.sin(limb.angle)
     share = np.clip(along * (1 / length), 0, 1)
-    across -= (arm.bend * length) * share * share
-    radius = (0.85 * form.radius * spread) * (1 - share) ** arm.taper + (arm.tip_um * spread + 0.25)
+    bent = share * share
+    across -= (arm.bend * length) * bent
+    radius = (0.85 * form.radius * spread) * (1 - share) ** arm.taper + 0.25
+    radius += (arm.tip_um * spread) * (1 - 0.5 * bent * bent)
     if arm.fan_um:
         fan = 0.3 * (share > 0) + 0.7 * np.clip((share - 0.4) * (1 / 0.6), 0, 1)
         radius += (arm.fan_um * spread) * fan
@@ -172,9 +174,9 @@ class _Skin:
         a, b = form.nucleus
         mound = np.square(self._u * (1 / (1.25 * a))) + np.square(self._v * (1 / (1.25 * b)))
         self.mound = np.exp(-0.5 * mound)
-        flat = 0.8 * (1 - np.exp(inside * (-1 / 1.2))) + 2.4 * (1 - np.exp(inside * (-1 / 4.5)))
+        flat = 0.5 * (1 - np.exp(inside * (-1 / 1.2))) + 2.6 * (1 - np.exp(inside * (-1 / 4.5)))
         flat += 3.6 * self.mound * (1 - np.exp(inside * -0.5))
-        self.height = spread * self.cover * flat
+        self.height = (spread * form.cell.traits.height) * self.cover * flat
         if spread < 1:
             self.height += (1 - spread) * self._ball()
         self.ruffle = spread * np.exp(-np.square((self.depth - 0.5) * (1 / 0.55))) * np.clip(self._ruffles + 0.5, 0, 2)

@@ -91,7 +91,7 @@ def draw_traits(seed: int, number: int, granules: int) -> Traits:
     drift, direction = rng.uniform(3, 9), rng.uniform(0, 2 * math.pi)
     return Traits(
         size=_log_normal(rng, 0.14),
-        height=axes[0],
+        height=_log_normal(rng, 0.2),
         brightness=_log_normal(rng, 0.28),
         membrane=_log_normal(rng, 0.3),
         junction=0.6 + 0.4 * _log_normal(rng, 0.3),
