@@ -20,14 +20,24 @@ from livestain.errors import (
 )
 
 if TYPE_CHECKING:
+    from livestain.engine.opening import open_engine
     from livestain.frames import Frame, Key, Stain
+    from livestain.model.read import read_model as open_model
+    from livestain.session.session import Session
+    from livestain.sources.mda import attach
+    from livestain.store.read import open_run
 
 __version__ = "0.1.0.dev0"
 
 _LAZY = {
-    "Frame": "livestain.frames",
-    "Key": "livestain.frames",
-    "Stain": "livestain.frames",
+    "Frame": ("livestain.frames", "Frame"),
+    "Key": ("livestain.frames", "Key"),
+    "Session": ("livestain.session.session", "Session"),
+    "Stain": ("livestain.frames", "Stain"),
+    "attach": ("livestain.sources.mda", "attach"),
+    "open_engine": ("livestain.engine.opening", "open_engine"),
+    "open_model": ("livestain.model.read", "read_model"),
+    "open_run": ("livestain.store.read", "open_run"),
 }
 
 __all__ = [
@@ -39,16 +49,22 @@ __all__ = [
     "LivestainError",
     "ModelError",
     "RunError",
+    "Session",
     "Stain",
     "StoreError",
     "UserError",
+    "attach",
+    "open_engine",
+    "open_model",
+    "open_run",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 'livestain' has no attribute {name!r}")
-    return getattr(importlib.import_module(_LAZY[name]), name)
+    module, attribute = _LAZY[name]
+    return getattr(importlib.import_module(module), attribute)
 
 
 def __dir__() -> list[str]:

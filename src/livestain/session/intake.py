@@ -1,0 +1,160 @@
+"""The bounded queue between the acquisition thread and the recorder; the only code of ours on that foreign thread."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from livestain.frames import Key
+from livestain.settings import SessionSettings
+
+FULL = "disk too slow: the intake queue was full"
+
+_RATE_S = 2.0
+_WAIT_S = 1.0
+_PATIENCE_S = 0.25
+
+
+class Facts(NamedTuple):
+    """What a source knows of a frame beside its pixels; read on the recorder's thread, not in the slot."""
+
+    time_s: float
+    exposure_ms: float
+    pixel_um: float
+    stage_um: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """What is known of a run before its first frame.
+
+    Attributes
+    ----------
+    label_free
+        Name of the channel to stain; None: nothing is stained, and ``why`` says why.
+    channels
+        Names of the channels that will come, as far as known.
+    pixel_um, z_um, interval_s, bit_depth
+        0 where not known.
+    planes
+        Number of planes planned; 0 where not known.
+    describe
+        Gives the facts of a frame from what the slot passed on.
+    """
+
+    label_free: str | None
+    describe: Callable[[Any], Facts]
+    why: str = ""
+    channels: tuple[str, ...] = ()
+    pixel_um: float = 0.0
+    z_um: float = 0.0
+    interval_s: float = 0.0
+    bit_depth: int = 0
+    planes: int = 0
+
+
+class Item(NamedTuple):
+    """One received frame on its way; ``image`` is None and ``reason`` says why when it cannot be recorded."""
+
+    number: int
+    image: Any
+    key: Key
+    channel: str
+    label_free: bool
+    note: str
+    reason: str
+    received_ns: int
+    facts: Any
+
+
+class Intake:
+    """Takes frames from the acquisition thread, never blocks it (but see ``when_full``), and loses none uncounted.
+
+    `put` belongs to the acquisition thread, `advance` and `adapt` to the recorder. Each counter has one writer.
+    """
+
+    def __init__(self, settings: SessionSettings, show: Callable[[Item], None]) -> None:
+        """Frames of the label-free channel are also handed to ``show``, which must only keep a reference."""
+        self.queue: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
+        self.received = 0
+        self.limit_bytes = settings.intake_min_bytes
+        self._settings = settings
+        self._may_wait = settings.when_full == "wait"
+        self._show = show
+        self._put_bytes = self._done_bytes = 0
+        self._advanced = threading.Condition()
+        self._window = (time.monotonic(), 0)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of pixels in the queue or being written."""
+        return self._put_bytes - self._done_bytes
+
+    def put(
+        self,
+        image: Any,
+        key: Key,
+        channel: str,
+        note: str,
+        received_ns: int,
+        facts: Any,
+        *,
+        label_free: bool,
+        burst: bool,
+    ) -> None:
+        """Take one frame: a reference, no copy. With ``when_full="wait"`` it may wait up to 1 s, never in a burst."""
+        number = self.received
+        size = image.nbytes
+        if not (self._has_room(size) or (self._may_wait and not burst and self._room_after_wait(size))):
+            self.queue.put(Item(number, None, key, channel, label_free, note, FULL, received_ns, facts))
+            self.received = number + 1
+            return
+        self._put_bytes += size
+        item = Item(number, image, key, channel, label_free, note, "", received_ns, facts)
+        self.queue.put(item)
+        self.received = number + 1
+        if label_free:
+            self._show(item)
+
+    def refuse(self, key: Key, channel: str, received_ns: int, facts: Any, reason: str) -> None:
+        """Count a frame that the source could not even place."""
+        self.queue.put(Item(self.received, None, key, channel, False, "", reason, received_ns, facts))
+        self.received += 1
+
+    def end(self) -> None:
+        """No frame comes any more."""
+        self.queue.put(None)
+
+    def advance(self, size: int) -> None:
+        """Say that a frame of this many bytes has left the queue for good."""
+        with self._advanced:
+            self._done_bytes += size
+            self._advanced.notify_all()
+
+    def adapt(self, now_s: float) -> None:
+        """Make the queue hold two seconds of the rate seen, within its bounds; call it about once a second."""
+        began_s, bytes_then = self._window
+        if now_s - began_s < 1.0:
+            return
+        rate = (self._put_bytes - bytes_then) / (now_s - began_s)
+        self._window = (now_s, self._put_bytes)
+        low, high = self._settings.intake_min_bytes, self._settings.intake_max_bytes
+        self.limit_bytes = int(min(max(self.limit_bytes, low, _RATE_S * rate), max(low, high)))
+
+    def _has_room(self, size: int) -> bool:
+        """Whether the frame fits; one frame always does."""
+        return self._put_bytes == self._done_bytes or self._put_bytes - self._done_bytes + size <= self.limit_bytes
+
+    def _room_after_wait(self, size: int) -> bool:
+        """Wait for room: at most a second, and only while the recorder advances."""
+        until = time.monotonic() + _WAIT_S
+        with self._advanced:
+            while not self._has_room(size):
+                left = until - time.monotonic()
+                if left <= 0 or not self._advanced.wait(min(left, _PATIENCE_S)):
+                    return False
+        return True

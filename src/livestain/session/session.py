@@ -1,0 +1,272 @@
+"""The public object: stains and records what a source delivers, one run after the other."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from psygnal import Signal
+
+from livestain.errors import EngineError, LivestainError, RunError
+from livestain.frames import InputCheck, Key, Stain, Timing
+from livestain.model.read import read_model
+from livestain.session.intake import Facts, Intake, Sequence
+from livestain.session.recording import Home, Recording
+from livestain.session.results import Results
+from livestain.session.status import Status
+from livestain.settings import SessionSettings
+from livestain.store.ledger import LedgerTail
+from livestain.store.planes import PlaneReader
+from livestain.store.run import next_free
+
+log = logging.getLogger(__name__)
+
+
+class Listener(Protocol):
+    """A source's connection to the session, closed with it."""
+
+    def close(self) -> None:
+        """Disconnect."""
+        ...
+
+
+class Session:
+    """Stains live and records, until closed; made by `livestain.attach`.
+
+    Events (psygnal; emitted on a thread of ours, errors of listeners are caught, logged and counted):
+
+    ``stained(Stain | LateStain)``
+        A live result with its pixels (newest only), or the key and ledger row of a plane stained late.
+    ``warning(str)``, ``status_changed(Status)`` (once a second), ``finished(str)`` (the run folder)
+
+    All methods may be called from any thread but the acquisition's.
+    """
+
+    stained = Signal(object)
+    warning = Signal(str)
+    status_changed = Signal(object)
+    finished = Signal(str)
+
+    def __init__(
+        self,
+        model: Path | str,
+        record: Path | str | None,
+        settings: SessionSettings,
+        planned: tuple[tuple[int, int], str] | None = None,
+    ) -> None:
+        """Make the first run folder and start the stainer; returns before the engine is ready.
+
+        Raises
+        ------
+        UserError
+            The model or the run folder cannot be used.
+        """
+        self.settings = settings
+        self._model = read_model(model)
+        self._record = Path(record) if record is not None else None
+        self._planned = planned
+        self._results = Results(self.stained.emit, self.warning.emit, lambda: self.status_changed.emit(self.status))
+        self._recordings: list[Recording] = []
+        self._unrecorded = 0
+        self._failures: list[str] = []
+        self._listener: Listener | None = None
+        self._closed = False
+        self._awake = contextlib.ExitStack()
+        self._next_home: Home | None = self._make_home(first=True)
+        self._to_open: queue.SimpleQueue[Recording | None] = queue.SimpleQueue()
+        self._opener = threading.Thread(target=self._open_recordings, name="livestain-opener", daemon=True)
+        self._opener.start()
+        _stay_awake(self._awake)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # Ctrl-C: what was received is saved, the rest of the staining is left for later.
+        self.close(drain=kind is None or not issubclass(kind, KeyboardInterrupt))
+
+    # -- for users -------------------------------------------------------------------------------------------------
+
+    @property
+    def run(self) -> Path | None:
+        """The folder of the newest run; None when nothing is recorded."""
+        home = self._recordings[-1].home if self._recordings else self._next_home
+        return home.folder.path if home is not None and home.folder is not None else None
+
+    @property
+    def status(self) -> Status:
+        """A frozen snapshot of the newest run; cheap."""
+        if self._recordings:
+            return self._recordings[-1].status()
+        home = self._next_home
+        if home is None:
+            return Status()
+        return Status(
+            run=str(self.run or ""), model=home.model.identity, caution=home.model.card.caution,
+            engine=dict(home.staining.engine), warnings=home.warnings.all(),
+        )  # fmt: skip
+
+    def report(self) -> tuple[Status, ...]:
+        """Return the status of every run of this session, in order."""
+        return tuple(recording.status() for recording in self._recordings)
+
+    def latest(self) -> Stain | None:
+        """Return the newest live stain; None before the first."""
+        return self._results.latest
+
+    def wait(self, key: Key | tuple[int, int, int], timeout_s: float) -> Stain:
+        """Wait until a plane of the newest run is stained, live or late, and return its stain.
+
+        Raises
+        ------
+        TimeoutError
+            It was not stained within ``timeout_s``.
+        EngineError
+            It cannot be stained; the text is the reason in its ledger row.
+        """
+        key = Key(*key)
+        until = time.monotonic() + timeout_s
+        tail: LedgerTail | None = None
+        while True:
+            latest = self._results.latest
+            if latest is not None and latest.key == key:
+                return latest
+            folder = self._stain_folder()
+            if folder is not None:
+                tail = tail or LedgerTail(folder / "ledger.jsonl")
+                for row in tail.new_rows():
+                    if "state" in row and (row["p"], row["t"], row["z"]) == key:
+                        return _read_stain(folder, row, self._model.stains)
+            left = until - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"plane {key} was not stained within {timeout_s:g} s: {self.status.counters}")
+            self._results.wait_change(min(left, 0.25))
+
+    def close(self, drain: bool = True, timeout_s: float | None = None) -> None:
+        """End the session: what was received is saved, and stained too if ``drain``; the source is left as found.
+
+        Blocks until done, or until ``timeout_s`` have passed; then, and without ``drain``, planes without a stain are
+        left behind and named in the run. May be called twice.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        if self._listener is not None:
+            self._listener.close()
+        self._to_open.put(None)
+        self._opener.join()
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        try:
+            if drain:
+                self._wait_finished(until)
+        finally:
+            for recording in self._recordings:
+                if not recording.finished.is_set():
+                    recording.abandon()
+            self._wait_finished(time.monotonic() + 30)
+            self._discard_next_home()
+            self._results.close()
+            self._awake.close()
+
+    # -- for sources -----------------------------------------------------------------------------------------------
+
+    def listen(self, listener: Listener) -> None:
+        """Remember the source's connection, to be closed with the session."""
+        self._listener = listener
+
+    def begin_run(self, sequence: Sequence) -> Intake:
+        """Begin the next run and return its intake at once; called on the acquisition thread."""
+        recording = Recording(sequence, self.settings)
+        self._recordings.append(recording)
+        self._to_open.put(recording)
+        return recording.intake
+
+    def count_unrecorded(self) -> None:
+        """Count a frame that came while no run was open (its beginning failed)."""
+        self._unrecorded += 1
+        self._results.warn(f"{self._unrecorded} frames came while no run was open: they are not recorded")
+
+    def report_failure(self, what: str, error: Exception) -> None:
+        """Note an error of ours that the acquisition must not feel."""
+        log.exception("%s", what, exc_info=error)
+        self._failures.append(f"{what}: {error!r}")
+        self._results.warn(self._failures[-1])
+
+    # -- on threads of ours ----------------------------------------------------------------------------------------
+
+    def _open_recordings(self) -> None:
+        while (recording := self._to_open.get()) is not None:
+            try:
+                home, self._next_home = self._next_home or self._make_home(first=False), None
+            except (LivestainError, OSError) as error:
+                text = f"the run could not be opened, nothing of it is recorded: {error}"
+                log.error("%s", text)
+                self._results.warn(text)
+                recording.fail(text)
+                continue
+            if home is not None:
+                recording.open(home, self._told_finished(home))
+
+    def _told_finished(self, home: Home) -> Callable[[], None]:
+        path = str(home.folder.path) if home.folder else ""
+        return lambda: self._results.call(lambda: self.finished.emit(path))
+
+    def _make_home(self, *, first: bool) -> Home:
+        record = self._record
+        if record is not None and not first:
+            record = next_free(record)
+        return Home(self._model, record, self.settings, self._results, self._planned)
+
+    def _discard_next_home(self) -> None:
+        """A session that saw no sequence: its run closes with zeros."""
+        home, self._next_home = self._next_home, None
+        if home is None:
+            return
+        home.staining.kill()
+        home.staining.ended.wait(10)
+        recording = Recording(Sequence(None, _no_facts, why="no sequence was run"), self.settings)
+        self._recordings.append(recording)
+        recording.open(home, self._told_finished(home))
+        recording.intake.end()
+        recording.finished.wait(10)
+
+    def _wait_finished(self, until: float | None) -> None:
+        for recording in self._recordings:
+            recording.finished.wait(None if until is None else max(0.0, until - time.monotonic()))
+
+    def _stain_folder(self) -> Path | None:
+        run = self.run
+        home = self._recordings[-1].home if self._recordings else None
+        if run is None or home is None or home.folder is None:
+            return None
+        return home.stains
+
+
+def _no_facts(_: object) -> Facts:
+    raise RunError("no frame can come")
+
+
+def _read_stain(folder: Path, row: dict[str, Any], names: tuple[str, ...]) -> Stain:
+    """Read a plane that has its row back from disk."""
+    if row["state"] != "ok":
+        raise EngineError(f"plane p{row['p']} t{row['t']} z{row['z']} is not stained: {row['reason']}")
+    reader = PlaneReader(folder / f"p{row['p']:03d}.ome.zarr")
+    key = Key(row["p"], row["t"], row["z"])
+    stains = np.stack([reader.read(key.t, c, key.z) for c in range(len(names))])
+    timing = Timing(row["queued_ms"], row["engine_ms"], row["queued_ms"] + row["engine_ms"])
+    check = InputCheck(row["input"]["sd"], row["input"]["saturated"], row["gain"])
+    return Stain(key, stains, names, str(row["engine"]), bool(row["live"]), timing, check)
+
+
+def _stay_awake(stack: contextlib.ExitStack) -> None:
+    """Keep the PC from going to sleep; where that is not possible the session goes on without."""
+    import wakepy
+
+    stack.enter_context(wakepy.keep.running(on_fail="pass"))

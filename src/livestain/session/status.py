@@ -1,0 +1,146 @@
+"""What a session says about itself: one frozen record, made anew each time it is asked for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+STAGES = ("saved", "queued", "engine", "total")
+"""Where time goes: receipt to durable raw row; receipt to engine start; in the engine; receipt to result (live)."""
+
+_KEPT = 1024
+
+
+@dataclass(frozen=True)
+class Counters:
+    """The counters of one run: ``received = saved + failed + waiting``.
+
+    Of the saved label-free planes: ``labelfree = live + late + skipped + unstained + behind``.
+    """
+
+    received: int = 0
+    saved: int = 0
+    failed: int = 0
+    waiting: int = 0
+    labelfree: int = 0
+    live: int = 0
+    late: int = 0
+    skipped: int = 0
+    unstained: int = 0
+    behind: int = 0
+
+    @property
+    def lost(self) -> int:
+        """Frames that are not on disk and will not be, and planes that have no stain at this moment."""
+        return self.failed + self.unstained + self.behind
+
+
+@dataclass(frozen=True)
+class Status:
+    """A snapshot of a session.
+
+    Attributes
+    ----------
+    state
+        ``"waiting"`` (no sequence yet), ``"recording"``, ``"finishing"`` or ``"closed"``.
+    run
+        The run folder as text; empty when nothing is recorded.
+    counters
+        Of the present run.
+    frames_per_s, stains_per_s
+        Over the last seconds.
+    latency_ms
+        Stage -> (p50, p95, p99) of the last 1024 planes; only stages that were measured.
+    engine
+        Backend, version, device, precision and reason, once the engine is ready.
+    debt_s
+        Seconds that the planes behind will take at the rate measured; None where no rate is known.
+    memory_mib, disk_free_gib, disk_left_s
+        Of this process and the stainer; of the run's disk; how long recording can go on at the present rate.
+    warnings
+        What the user should know, oldest first, without repetition.
+    """
+
+    state: str = "waiting"
+    run: str = ""
+    model: str = ""
+    caution: str = ""
+    counters: Counters = field(default_factory=Counters)
+    frames_per_s: float = 0.0
+    stains_per_s: float = 0.0
+    latency_ms: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
+    engine: Mapping[str, object] = field(default_factory=dict)
+    debt_s: float | None = None
+    memory_mib: float = 0.0
+    disk_free_gib: float | None = None
+    disk_left_s: float | None = None
+    warnings: tuple[str, ...] = ()
+
+
+class Latencies:
+    """The last 1024 durations of each stage; any thread may add."""
+
+    def __init__(self) -> None:
+        self._values = {stage: np.zeros(_KEPT, np.float32) for stage in STAGES}
+        self._count = dict.fromkeys(STAGES, 0)
+        self._lock = threading.Lock()
+
+    def add(self, stage: str, ms: float) -> None:
+        """Note one duration in ms."""
+        with self._lock:
+            self._values[stage][self._count[stage] % _KEPT] = ms
+            self._count[stage] += 1
+
+    def percentiles(self) -> dict[str, tuple[float, float, float]]:
+        """Return p50, p95 and p99 in ms of each stage that has values."""
+        with self._lock:
+            kept = {stage: self._values[stage][: min(n, _KEPT)].copy() for stage, n in self._count.items() if n}
+        found = {}
+        for stage, values in kept.items():
+            p50, p95, p99 = (round(float(value), 2) for value in np.percentile(values, (50, 95, 99)))
+            found[stage] = (p50, p95, p99)
+        return found
+
+
+class Rate:
+    """Events a second over about the last two seconds; used by one thread."""
+
+    def __init__(self) -> None:
+        self._seen: list[tuple[float, int]] = []
+
+    def update(self, now_s: float, total: int) -> float:
+        """Note the running total and return the rate."""
+        self._seen = [entry for entry in self._seen if now_s - entry[0] <= 2.5] + [(now_s, total)]
+        first_s, first = self._seen[0]
+        return (total - first) / (now_s - first_s) if now_s > first_s else 0.0
+
+
+class Warnings:
+    """What the user should know: each text once, at most 100 of them, counted beyond; any thread may add."""
+
+    _LIMIT = 100
+
+    def __init__(self) -> None:
+        self._texts: dict[str, None] = {}
+        self._beyond = 0
+        self._lock = threading.Lock()
+
+    def add(self, text: str) -> bool:
+        """Note a warning; True when it is new."""
+        with self._lock:
+            if text in self._texts:
+                return False
+            if len(self._texts) >= self._LIMIT:
+                self._beyond += 1
+                return False
+            self._texts[text] = None
+            return True
+
+    def all(self) -> tuple[str, ...]:
+        """Return the texts, oldest first."""
+        with self._lock:
+            more = (f"{self._beyond} further warnings: see the log",) if self._beyond else ()
+            return (*self._texts, *more)

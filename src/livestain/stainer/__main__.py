@@ -1,0 +1,5 @@
+"""The stainer process."""
+
+from livestain.stainer.worker import main
+
+main()

@@ -1,0 +1,413 @@
+"""What to stain next, and doing it: the newest frame first, else the oldest recorded plane without a stain row."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from filelock import BaseFileLock
+
+from livestain.contrast import check_input, require_stainable
+from livestain.engine.opening import open_backend
+from livestain.engine.protocol import Engine
+from livestain.errors import EngineError, FrameError, StainerError, StoreError
+from livestain.frames import MIN_SIDE_PX, Counts, InputCheck, Key
+from livestain.model.read import Model, read_model
+from livestain.stainer.backlog import Backlog
+from livestain.stainer.job import Geometry, Job, Message
+from livestain.stainer.shades import Shade, Shades
+from livestain.stainer.slots import Slot, Tag
+from livestain.stainer.writer import Row, StainWriter
+from livestain.store.ledger import LedgerTail, read_rows
+from livestain.store.planes import PlaneReader
+from livestain.store.run import lock_folder
+
+log = logging.getLogger(__name__)
+
+_POLL_S = 0.05
+_DRAIN_POLL_S = 0.002
+_FIRST_PLANE_S = 0.2
+_ALIVE_S = 1.0
+_FAILURES_IN_A_ROW = 3
+_END_S = 2.0
+
+
+class StainLoop:
+    """Stains one run with one model until it is told to end; everything happens on the thread that calls `run`.
+
+    ``inbox`` receives the messages of `livestain.stainer.job`, and ``wake`` is set after each; ``say`` sends ours.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        inbox: queue.SimpleQueue[Message],
+        wake: threading.Event,
+        say: Callable[[Message], None],
+    ) -> None:
+        self._job, self._inbox, self._wake, self._send = job, inbox, wake, say
+        self._said_s = time.monotonic()
+        self._slots: tuple[Slot, Slot] | None = None
+        self._backlog = Backlog()
+        self._shades = Shades(job.stains / "shade" if job.stains else None, job.black)
+        self._tail = LedgerTail(job.raw / "ledger.jsonl") if job.raw else None
+        self._readers: dict[int, PlaneReader] = {}
+        self._exposures: dict[int, list[tuple[int, int]]] = {}
+        self._geometry: Geometry | None = None
+        self._image: Counts | None = None
+        self._asked = self._draining = self._quitting = self._raw_closed = False
+        self._failures = 0
+
+    def run(self) -> None:
+        """Stain until told to ``close`` or ``quit``.
+
+        Raises
+        ------
+        LivestainError
+            The model cannot be read, no engine can be opened, or three planes in a row failed in the engine.
+        """
+        self._model: Model = read_model(self._job.model)
+        self._lock = self._take_lock()
+        try:
+            self._go_on_after_another()
+            self._open_engine()
+            while not self._quitting:
+                self._obey()
+                self._note_written()
+                if time.monotonic() - self._said_s > _ALIVE_S:
+                    self._say({"is": "alive"})
+                if self._stain_newest():
+                    continue
+                self._poll_raw()
+                if self._stain_oldest():
+                    continue
+                self._answer("idle")
+                if self._finished():
+                    break
+                self._wake.wait(_DRAIN_POLL_S if self._draining else _POLL_S)
+                self._wake.clear()
+            self._end()
+        finally:
+            if self._lock is not None:
+                self._lock.release()
+
+    # -- beginning and end ---------------------------------------------------------------------------------------
+
+    def _take_lock(self) -> BaseFileLock | None:
+        return lock_folder(self._job.stains) if self._job.stains is not None else None
+
+    def _go_on_after_another(self) -> None:
+        """Read what an earlier stainer of this run has left."""
+        self._engine_number = 1
+        if self._job.stains is None or not (self._job.stains / "ledger.jsonl").exists():
+            return
+        rows, problems = read_rows(self._job.stains / "ledger.jsonl")
+        for row in rows:
+            if "state" in row:
+                self._backlog.mark_done(Key(row["p"], row["t"], row["z"]), kind_of(row))
+            elif "shade" in row:
+                self._shades.load(row)
+            elif "engine" in row:
+                self._engine_number += 1
+        for problem in problems:
+            self._say({"is": "warning", "text": f"stain ledger: {problem}"})
+
+    def _open_engine(self) -> None:
+        job = self._job
+        began = time.monotonic()
+        dtype = np.dtype(job.planned_dtype)
+        self._engine: Engine = open_backend(
+            self._model, job.backend, shape=job.planned_shape, dtype=dtype, precision=job.precision
+        )
+        if job.planned_shape is not None:
+            self._engine.warm_up(job.planned_shape, dtype)
+        info = asdict(self._engine.info)
+        self._engine_id = f"e{self._engine_number}"
+        self._writer = self._open_writer(info)
+        if self._writer is not None:
+            self._writer.note({"v": 1, "engine": self._engine_id, **info})
+        self._say({"is": "ready", "id": self._engine_id, "engine": info, "ms": 1e3 * (time.monotonic() - began)})
+        self._report()
+
+    def _open_writer(self, info: dict[str, object]) -> StainWriter | None:
+        if self._job.stains is None:
+            return None
+        model = self._model
+        provenance = {
+            "kind": "virtual",
+            "model": model.id,
+            "weights_sha256": model.weights_sha256,
+            "engine": {name: info[name] for name in ("backend", "version", "device", "precision")},
+            "caution": model.card.caution,
+            "quantity": "predicted intensity, 0..65535 = 0..1 of the model's range; not measured",
+        }
+        return StainWriter(
+            self._job.stains, model, fsync=self._job.fsync, limit_bytes=self._job.queue_bytes, provenance=provenance
+        )
+
+    def _finished(self) -> bool:
+        """All that was recorded has a row (or, without a record, the session said close)."""
+        if not self._draining or (self._tail is not None and not self._raw_closed):
+            return False
+        for key in list(self._backlog.waiting()):
+            if self._shades.needs_first(key.p):
+                self._fail(key, "no usable background: every frame of this position is dark or saturated", live=False)
+            else:
+                return False
+        return True
+
+    def _end(self) -> None:
+        """Write out; after ``quit`` within two seconds and without the ``close`` row."""
+        closing = not self._quitting
+        if self._writer is not None:
+            written = self._writer.finish(None if closing else _END_S)
+            self._note_written()
+            if closing and written:
+                self._writer.close(self._counters(), list(self._backlog.waiting()))
+        self._engine.close()
+        if closing:
+            self._say({"is": "closed", **self._counters()})
+
+    # -- messages --------------------------------------------------------------------------------------------------
+
+    def _obey(self) -> None:
+        while True:
+            try:
+                message = self._inbox.get_nowait()
+            except queue.Empty:
+                return
+            match message["do"]:
+                case "look":
+                    self._asked = True
+                case "frames":
+                    self._prepare(message)
+                case "close":
+                    self._draining = True
+                case "quit":
+                    self._quitting = True
+
+    def _prepare(self, message: Message) -> None:
+        """Get ready for frames of one shape: slots, buffers, engine."""
+        self._geometry = Geometry.model_validate(message["geometry"])
+        shape, dtype = self._geometry.shape, np.dtype(self._geometry.dtype)
+        if self._writer is not None:
+            self._writer.set_geometry(self._geometry)
+        frame, stains = message["slots"]
+        self._slots = (
+            frame if isinstance(frame, Slot) else Slot(shape, dtype, Path(frame)),
+            stains if isinstance(stains, Slot) else Slot((len(self._model.stains), *shape), np.uint16, Path(stains)),
+        )
+        self._say({"is": "mapped"})
+        self._image = np.empty(shape, dtype)
+        began = time.monotonic()
+        if min(shape) >= MIN_SIDE_PX:  # else each plane gets a failed row that says so
+            self._engine.warm_up(shape, dtype)
+        self._say({"is": "warm", "ms": 1e3 * (time.monotonic() - began)})
+
+    def _say(self, message: Message) -> None:
+        self._said_s = time.monotonic()
+        self._send(message)
+
+    def _answer(self, word: str) -> None:
+        """Answer the open ``look``, if there is one."""
+        if self._asked:
+            self._asked = False
+            self._say({"is": word})
+
+    def _report(self, row: Row | None = None) -> None:
+        self._say({"is": "rows", **self._counters(), "row": row})
+
+    def _counters(self) -> dict[str, int]:
+        return {**self._backlog.totals, "behind": self._backlog.behind}
+
+    # -- what is recorded ------------------------------------------------------------------------------------------
+
+    def _poll_raw(self) -> None:
+        """Read new rows of the raw ledger: planes to stain, and the first usable frame of each position."""
+        if self._tail is None:
+            return
+        for row in self._tail.new_rows():
+            if "close" in row:
+                self._raw_closed = True
+            elif row.get("state") == "ok" and row["c"] == 0:
+                key, exposure_us = Key(row["p"], row["t"], row["z"]), round(1000 * row["exposure_ms"])
+                self._backlog.add_raw(key)
+                changes = self._exposures.setdefault(key.p, [])
+                if not changes or changes[-1][1] != exposure_us:
+                    changes.append((key.t, exposure_us))
+                if self._shades.needs_first(key.p):
+                    self._offer_first(key, exposure_us)
+
+    def _exposure_at(self, key: Key) -> int:
+        changes = self._exposures[key.p]
+        return next((exposure_us for t, exposure_us in reversed(changes) if t <= key.t), changes[0][1])
+
+    def _offer_first(self, key: Key, exposure_us: int) -> None:
+        try:
+            image = self._read(key)
+            require_stainable(image)
+            self._keep(self._shades.offer_first(key, image, exposure_us))
+        except (FrameError, StoreError) as error:
+            log.warning("%s cannot give a background: %s", key, error)
+
+    def _keep(self, shade: Shade | None) -> None:
+        if shade is not None and self._writer is not None:
+            self._writer.note(shade.row())
+
+    def _read(self, key: Key) -> Counts:
+        if self._job.raw is None:
+            raise StoreError("nothing is recorded")
+        if key.p not in self._readers:
+            self._readers[key.p] = PlaneReader(self._job.raw / f"p{key.p:03d}.ome.zarr")
+        return self._readers[key.p].read(key.t, 0, key.z)
+
+    # -- staining --------------------------------------------------------------------------------------------------
+
+    def _stain_newest(self) -> bool:
+        """Stain what is new in the frame slot; False when there is nothing."""
+        if self._slots is None or self._image is None:
+            return False
+        tag = self._slots[0].read(self._image)
+        if tag is None:
+            return False
+        if self._backlog.is_done(tag.key) or min(self._image.shape) < MIN_SIDE_PX or not self._shade_ready(tag):
+            self._answer("idle")
+            return True
+        self._stain(tag, self._image, live=True)
+        return True
+
+    def _shade_ready(self, tag: Tag) -> bool:
+        """See to it that the position has a background; only a session without a record takes it from the slot."""
+        p = tag.key.p
+        if not self._shades.needs_first(p):
+            return True
+        if self._tail is None:
+            if self._image is not None:
+                self._shades.offer_first(tag.key, self._image, tag.exposure_us)
+            return not self._shades.needs_first(p)
+        until = time.monotonic() + _FIRST_PLANE_S
+        while self._shades.needs_first(p) and time.monotonic() < until and not self._quitting:
+            self._poll_raw()
+            self._wake.wait(_DRAIN_POLL_S)
+        return not self._shades.needs_first(p)
+
+    def _stain_oldest(self) -> bool:
+        """Stain the oldest recorded plane without a row; False when there is none that can be stained now."""
+        key = self._backlog.oldest()
+        if key is None or (self._writer is not None and self._writer.full):
+            return False
+        began = time.monotonic_ns()
+        try:
+            image = self._read(key)
+            require_stainable(image)
+        except (FrameError, StoreError) as error:
+            self._fail(key, str(error), live=False)
+            return True
+        if self._shades.needs_first(key.p):
+            return False
+        self._stain(Tag(key, -1, began, self._exposure_at(key)), image, live=False)
+        return True
+
+    def _stain(self, tag: Tag, image: Counts, *, live: bool) -> None:
+        shade = self._shades.find(tag.key)
+        if shade is None:
+            raise StainerError(f"{tag.key} has no background")
+        contrast = self._model.card.contrast
+        begun = time.monotonic_ns()
+        try:
+            gain = shade.background.gain(image)
+            field = shade.background.shade(contrast.constant, gain)
+            stains = self._engine.stain(image, field, shade.background.black, 1 / contrast.constant)
+        except FrameError as error:
+            self._fail(tag.key, str(error), live=live)
+            return
+        except EngineError as error:
+            self._fail(tag.key, str(error), live=live)
+            self._failures += 1
+            if self._failures >= _FAILURES_IN_A_ROW:
+                raise StainerError(f"{self._failures} planes in a row failed in the engine: {error}") from error
+            return
+        self._failures = 0
+        done = time.monotonic_ns()
+        check = check_input(
+            image, shade.background, contrast.constant, gain, contrast.sd, contrast.saturated_max, contrast.gain
+        )
+        timed = Tag(
+            tag.key, tag.number, tag.received_ns, tag.exposure_us,
+            queued_us=(begun - tag.received_ns) // 1000, engine_us=(done - begun) // 1000,
+        )  # fmt: skip
+        if live:
+            self._show(timed, stains, check)
+        self._store(timed, stains, shade, check, live=live)
+        self._keep(self._shades.note_stained(tag.key, image, tag.exposure_us))
+
+    def _show(self, tag: Tag, stains: npt.NDArray[np.uint16], check: InputCheck) -> None:
+        if self._slots is None:
+            return
+        self._slots[1].write(stains, tag)
+        self._asked = False
+        self._say({"is": "live", "key": list(tag.key), "engine": self._engine_id, "input": asdict(check)})
+
+    def _store(
+        self,
+        tag: Tag,
+        stains: npt.NDArray[np.uint16],
+        shade: Shade,
+        check: InputCheck,
+        *,
+        live: bool,
+    ) -> None:
+        if self._writer is None:
+            return
+        row: Row = {
+            "v": 1, "p": tag.key.p, "t": tag.key.t, "z": tag.key.z, "kind": "virtual", "state": "ok", "live": live,
+            "crc32": [], "engine": self._engine_id, "shade": shade.version, "gain": round(check.gain, 5),
+            "queued_ms": tag.queued_us / 1000, "engine_ms": tag.engine_us / 1000,
+            "input": {"sd": round(check.sd, 5), "saturated": round(check.saturated, 5)}, "reason": "",
+        }  # fmt: skip
+        if self._writer.put(tag.key, row, stains):
+            self._backlog.mark_done(tag.key)  # else the disk is behind: shown, and stained again later
+
+    def _fail(self, key: Key, reason: str, *, live: bool) -> None:
+        """Give the plane a ``failed`` row."""
+        log.warning("%s not stained: %s", key, reason)
+        self._backlog.mark_done(key)
+        self._answer("idle")
+        if self._writer is None:
+            self._say({"is": "warning", "text": f"{key} not stained: {reason}"})
+            return
+        row: Row = {
+            "v": 1, "p": key.p, "t": key.t, "z": key.z, "kind": "virtual", "state": "failed", "live": live,
+            "crc32": [], "engine": self._engine_id, "reason": reason,
+        }  # fmt: skip
+        self._writer.put(key, row, None)
+
+    def _note_written(self) -> None:
+        """Take back what the writer has done, and tell the session."""
+        if self._writer is None:
+            return
+        while True:
+            try:
+                written = self._writer.written.get_nowait()
+            except queue.Empty:
+                return
+            if written.lost:
+                self._backlog.unmark(written.key)
+                self._say({"is": "warning", "text": f"stain row of {written.key} not written: {written.lost}"})
+            else:
+                self._backlog.mark_done(written.key, kind_of(written.row))
+            self._report(written.row)
+
+
+def kind_of(row: Row) -> str:
+    """Return which counter a stain row belongs to."""
+    if row["state"] == "ok":
+        return "live" if row["live"] else "late"
+    return "unstained" if row["state"] == "failed" else "skipped"
