@@ -185,7 +185,9 @@ class _Skin:
         """Return what the cell adds to the phase, rad."""
         form, look = self._form, self._life.look
         step = look.index_step * (1 + 0.5 * (1 - form.spread) if form.cell.dead else 1)
-        thick = self.height * (1 + 0.10 * self._mottle + 0.05 * self._grain) + 0.55 * self.ruffle
+        # A ball is smooth: the same share of its height would be many waves.
+        mottle = form.spread * (0.10 * self._mottle + 0.05 * self._grain)
+        thick = self.height * (1 + mottle) + 0.55 * self.ruffle
         phase: Field = (look.optics.phase_per_um * step) * thick
         return phase
 
@@ -202,7 +204,7 @@ class _Skin:
         q2 = np.square(self._u * (1 / a)) + np.square(self._v * (1 / b))
         ball: Field = 1.35 * self._form.radius * np.sqrt(np.maximum(1 - q2, 0))
         if self._form.cell.dead:
-            ball *= 1 + 0.25 * (1 - self._form.spread) * self._grain
+            ball *= 1 + 0.12 * (1 - self._form.spread) * self._mottle
         return ball
 
 
@@ -244,5 +246,7 @@ def _granules(
     kept = (row >= 0) & (row < box.shape[0]) & (column >= 0) & (column < box.shape[1])
     kept[kept] = covered[row[kept], column[kept]]
     sigma = 0.18 + 0.34 * uniform[:, 2] ** 3
+    # In a ball most of them are far out of focus.
+    seen = life.look.optics.phase_per_um * (0.3 + 0.7 * form.spread)
     strength = np.where(uniform[:, 3] < 0.12, -0.6, 1) * (0.006 + 0.028 * uniform[:, 3] ** 4) * 2 * sigma
-    return Dots(at_x[kept], at_y[kept], sigma[kept], life.look.optics.phase_per_um * strength[kept])
+    return Dots(at_x[kept], at_y[kept], sigma[kept], seen * strength[kept])
