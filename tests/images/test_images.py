@@ -137,6 +137,13 @@ def _two_positions(folder: Path) -> Path:
     return folder / "a.ome.tif"
 
 
+def _rare_compression(folder: Path) -> Path:
+    path = write_tiff(folder / "a.tif", PLANE, compression="deflate")
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        tiff.pages.first.tags["Compression"].overwrite(34676)
+    return path
+
+
 def _cut(path: Path, share: float) -> Path:
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
     return path
@@ -212,6 +219,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Path | str], list[str]]] = {
         ["axes h y x", "T C Z Y X"],
     ),
     "zarr with x before y": (lambda d: write_zarr(d / "a.zarr", PLANE, "xy", "0.5"), ["axes x y"]),
+    "unknown compression": (_rare_compression, ["compressed with SGILOG", "pip install imagecodecs"]),
     "text named tif": (lambda d: _text(d / "a.tif"), ["a.tif cannot be read", "is it complete"]),
     "text named png": (lambda d: _text(d / "a.png"), ["a.png cannot be read"]),
     "empty file": (lambda d: _cut(_text(d / "a.tif"), 0), ["a.tif cannot be read"]),
@@ -297,11 +305,25 @@ def test_a_place_outside_the_axes_is_refused(place: tuple[int, int, int], tmp_pa
         images.plane(*place)
 
 
-def test_a_page_that_ome_names_but_the_file_has_not_is_an_error(tmp_path: Path) -> None:
-    path = write_tiff(tmp_path / "a.ome.tif", stack(4)[:, 0, 0], metadata={"axes": "TYX"}, compression="deflate")
-    described = tifffile.tiffcomment(path).replace('PlaneCount="4"', 'PlaneCount="2"')
-    tifffile.tiffcomment(path, described.encode())
-    with open_images(path) as images:
+def _ome_with_too_few_pages(folder: Path) -> Path:
+    path = write_tiff(folder / "a.ome.tif", stack(4)[:, 0, 0], metadata={"axes": "TYX"}, compression="deflate")
+    tifffile.tiffcomment(path, tifffile.tiffcomment(path).replace('PlaneCount="4"', 'PlaneCount="2"').encode())
+    return path
+
+
+def _page_without_bytes(folder: Path) -> Path:
+    path = write_tiff(folder / "a.tif", stack(4)[:, 0, 0], compression="deflate")
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        sizes = tiff.pages[3].aspage().tags["StripByteCounts"]
+        sizes.overwrite(np.zeros(sizes.count, int).tolist())
+    return path
+
+
+@pytest.mark.parametrize("write", [_ome_with_too_few_pages, _page_without_bytes], ids=["ome", "plain"])
+def test_a_page_that_was_planned_and_never_written_is_an_error_not_black(
+    write: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    with open_images(write(tmp_path)) as images:
         np.testing.assert_array_equal(images.plane(1), stack(4)[1, 0, 0])
         with pytest.raises(ImageError, match="no page for t 3"):
             images.plane(3)

@@ -85,7 +85,8 @@ class TiffReader:
             plane = self._file.filehandle.read_array(dtype, count, self._contiguous + k * count * dtype.itemsize)
         else:
             page = series.pages[k]
-            if page is None:
+            # A page that was planned and never written is None, or has no bytes (Micro-Manager's cut stacks).
+            if page is None or not any(page.databytecounts):
                 return None
             plane = page.asarray() if page.parent is self._file else _read_closed(page)
         return plane.reshape(shape)
@@ -121,6 +122,12 @@ class TiffReader:
             raise ImageError(
                 f"{self._path} holds {len(series)} images ({sizes}{', ...' if len(series) > 4 else ''}): one image, "
                 "or pages of one size, is needed; save each position or size as a file of its own"
+            )
+        compression = series[0].keyframe.compression
+        if compression not in tifffile.TIFF.DECOMPRESSORS:
+            raise ImageError(
+                f"{self._path} is compressed with {tifffile.COMPRESSION(compression).name}: save it without or with "
+                "deflate, or install what reads it: pip install imagecodecs"
             )
         return series
 
