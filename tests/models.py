@@ -32,12 +32,12 @@ def write_test_model(
     stains: Sequence[str] = ("nuclei", "membrane"),
     model_id: str = "livestain/test-model",
     shape: tuple[int, int] = (160, 144),
+    generator: onnx.ModelProto | None = None,
     edit: Callable[[dict[str, Any]], None] | None = None,
 ) -> Path:
     """Write a model folder and return it; ``edit`` may change the description before it is written."""
     folder.mkdir(parents=True, exist_ok=True)
-    generator = small_generator(seed, len(stains))
-    weights = generator.SerializeToString()
+    weights = (generator or small_generator(seed, len(stains))).SerializeToString()
     (folder / "generator.onnx").write_bytes(weights)
 
     frame = camera_frame(shape, seed)

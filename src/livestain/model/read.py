@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 
 from livestain.contrast import Field, shade_shape
 from livestain.errors import ModelError
 from livestain.model.card import GateFrame, LivestainCard
 from livestain.model.description import FILE_NAME, Description, Tensor, read_description
 from livestain.model.files import ModelFile, locate
-from livestain.model.network import parse_generator
+
+if TYPE_CHECKING:
+    import onnx
 
 _CHECKOUT = Path(__file__).parents[3]
 _PACKAGE = Path(__file__).parents[1]
@@ -75,6 +77,8 @@ class Model:
         ModelError
             The file was altered since, or is no generator of this form.
         """
+        from livestain.model.network import parse_generator  # takes 70 ms to import: not for every user of a card
+
         return parse_generator(self.weights.read(), self.weights.path, len(self.stains))
 
     def test_input(self) -> npt.NDArray[np.float32]:

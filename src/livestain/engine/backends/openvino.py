@@ -1,0 +1,157 @@
+"""OpenVINO on the CPU: one program for each frame size, float32 or bfloat16."""
+
+from __future__ import annotations
+
+import functools
+import io
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import openvino
+from openvino import opset13
+from openvino.passes import ConstantFolding, Manager
+
+from livestain.contrast import Field, shade_shape
+from livestain.engine.backends.base import BaseEngine, Job, Precision, Program, Scalar
+from livestain.engine.cache import EngineCache, engine_key
+from livestain.engine.graph import SEAM, Wire
+from livestain.errors import EngineFileError
+from livestain.frames import Counts
+from livestain.model import Model
+
+_DEVICE = "CPU"
+
+
+@functools.cache
+def _core() -> openvino.Core:
+    return openvino.Core()
+
+
+def _abilities() -> list[str]:
+    """Return what the CPU computes in, such as "BF16" and "INT8"."""
+    return sorted(_core().get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES"))
+
+
+class OpenVinoEngine(BaseEngine):
+    """A generator in OpenVINO.
+
+    At bf16 the graph is compiled in two parts: OpenVINO would otherwise convert the camera's counts to bfloat16, whose
+    8 significant bits round 2049 to 2048 and the contrast by up to 0.01. Contrast stays float32; the steps after the
+    last convolution do too, by OpenVINO's own rule for the tail of a graph.
+    """
+
+    backend: ClassVar[str] = "openvino"
+    wire: ClassVar[Wire] = "uint16"
+    fixed_shape: ClassVar[bool] = True
+    library_errors: ClassVar[tuple[type[Exception], ...]] = (RuntimeError,)
+
+    def __init__(self, model: Model, precision: Precision = "f32", threads: int | None = None) -> None:
+        super().__init__(model, precision, threads)
+        self._cache = EngineCache.of(model)
+
+    @classmethod
+    def precisions(cls) -> tuple[Precision, ...]:
+        """Return bf16 only where the CPU itself computes in it, and f32."""
+        return ("bf16", "f32") if "BF16" in _abilities() else ("f32",)
+
+    @classmethod
+    def version(cls) -> str:
+        """Return the release of OpenVINO."""
+        return str(openvino.__version__).split("-")[0]
+
+    @classmethod
+    def device(cls) -> str:
+        """Return the name of the CPU."""
+        return str(_core().get_property(_DEVICE, "FULL_DEVICE_NAME")).strip()
+
+    def _compile(self, job: Job) -> Program:
+        graph: bytes = job.graph.SerializeToString(deterministic=True)
+        split = self._info.precision == "bf16"
+        read = functools.cache(lambda: _read(graph, job, split))
+        parts: list[tuple[int, Precision]] = [(0, "f32"), (1, "bf16")] if split else [(0, "f32")]
+        requests = [
+            self._compiled(
+                lambda part=part: read()[part],
+                precision,
+                engine_key(graph, part, len(parts), job.shape, self.wire, *self._facts(precision)),
+            ).create_infer_request()
+            for part, precision in parts
+        ]
+        if split:
+            requests[1].set_input_tensor(requests[0].get_output_tensor(0))
+        return _program(requests, (1, job.stains, *job.shape))
+
+    def _facts(self, precision: Precision) -> tuple[object, ...]:
+        """Return what a compiled file depends on besides the graph."""
+        settings = sorted(self._settings(precision).items())
+        return self.backend, openvino.__version__, self.device(), _abilities(), settings
+
+    def _settings(self, precision: Precision) -> dict[str, Any]:
+        settings: dict[str, Any] = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": precision,
+            # Threads tied to cores would wait there while the acquisition runs, however free the other cores are.
+            "ENABLE_CPU_PINNING": False,
+        }
+        if self._threads is not None:
+            settings["INFERENCE_NUM_THREADS"] = self._threads
+        return settings
+
+    def _compiled(self, model: Any, precision: Precision, key: str) -> Any:  # Any: openvino has no types
+        settings = self._settings(precision)
+
+        def load(data: bytes) -> Any:
+            try:
+                return _core().import_model(io.BytesIO(data), _DEVICE, settings)
+            except RuntimeError as error:
+                raise EngineFileError(f"OpenVINO refuses the compiled engine {key}: {error}") from error
+
+        def build() -> tuple[Any, bytes]:
+            compiled = _core().compile_model(model(), _DEVICE, settings)
+            return compiled, compiled.export_model().getvalue()
+
+        return self._cache.fetch(key, load, build)
+
+
+def _read(graph: bytes, job: Job, split: bool) -> list[Any]:
+    """Return the graph as OpenVINO models for one frame size: whole, or contrast and stains apart."""
+    model = _core().read_model(graph, b"")
+    scalar = [1, 1, 1, 1]
+    sizes = {"frame": [1, 1, *job.shape], "shade": [1, 1, *shade_shape(job.shape)], "black": scalar, "offset": scalar}
+    model.reshape(sizes)
+    return _cut(model) if split else [model]
+
+
+def _cut(model: Any) -> list[Any]:
+    # Folding first: the crop asks for the frame's size, which would tie the second part to the frame itself.
+    folding = Manager()
+    folding.register_pass(ConstantFolding())
+    folding.run_passes(model)
+    seam = next(node.output(0) for node in model.get_ordered_ops() if SEAM in _names(node))
+    entry = opset13.parameter(seam.get_shape(), np.float32)
+    for target in seam.get_target_inputs():
+        target.replace_source_output(entry.output(0))
+    return [openvino.Model([seam], model.get_parameters()), openvino.Model(model.get_results(), [entry])]
+
+
+def _names(node: Any) -> set[str]:
+    names: set[str] = node.output(0).get_names() if node.get_output_size() else set()
+    return names
+
+
+def _program(requests: list[Any], result: tuple[int, ...]) -> Program:
+    first, last = requests[0], requests[-1]
+
+    def run(image: Counts, shade: Field, black: Scalar, offset: Scalar) -> tuple[npt.NDArray[np.uint16], float]:
+        feed = {"frame": image[None, None], "shade": shade[None, None], "black": black, "offset": offset}
+        for name, array in feed.items():
+            # Copied, not shared: OpenVINO refuses read-only arrays and would keep hold of the frame.
+            first.get_tensor(name).data[...] = array
+        stains = np.empty(result, np.uint16)
+        last.set_tensor("stains", openvino.Tensor(stains, shared_memory=True))
+        for request in requests:
+            request.infer()
+        return stains[0], float(last.get_tensor("check").data.flat[0])
+
+    return run

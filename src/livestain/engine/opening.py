@@ -1,0 +1,126 @@
+"""Opening an engine: which library, which precision, why, and only after the gate."""
+
+from __future__ import annotations
+
+import logging
+from typing import get_args
+
+import numpy as np
+
+from livestain.engine.backends.base import BaseEngine, Precision
+from livestain.engine.gate import check_engine, describe
+from livestain.engine.protocol import Engine, GateResult
+from livestain.errors import BackendMissingError, EngineError, GateError, LivestainError, UserError
+from livestain.model import Model
+from livestain.settings import Backend
+
+_log = logging.getLogger(__name__)
+
+_AUTO: tuple[Backend, ...] = ("openvino", "onnxruntime")
+"""Tried in this order: OpenVINO computes bf16 on the CPUs that have it, at half the time of float32."""
+
+
+def open_backend(
+    model: Model,
+    backend: Backend = "auto",
+    *,
+    shape: tuple[int, int] | None = None,
+    dtype: np.dtype[np.generic] | None = None,
+    threads: int | None = None,
+    precision: Precision | None = None,
+) -> Engine:
+    """Compile a model and return an engine that passed the gate; blocks, for about half a second.
+
+    Parameters
+    ----------
+    model
+        From `livestain.model.read_model`.
+    backend
+        ``"auto"``: OpenVINO, and ONNX Runtime where OpenVINO fails; such a fallback is logged as a warning. A named
+        library is used or the call fails.
+    shape, dtype
+        Frames to expect, (Y, X) px and uint8 or uint16: the engine is made ready for them.
+    threads
+        Threads of a CPU engine; None: all performance cores.
+    precision
+        ``"f32"`` or ``"bf16"``; None: the fastest that passes the gate.
+
+    Returns
+    -------
+    The engine; ``info.reason`` says why this library and this precision.
+
+    Raises
+    ------
+    UserError
+        There is no such backend, or none of that precision here.
+    BackendMissingError
+        The library is not installed.
+    GateError
+        The stain of the test frame differs by more than is allowed; the message has the figures.
+    EngineError
+        The library failed otherwise.
+    """
+    if backend not in get_args(Backend):
+        raise UserError(f"no backend {backend!r}; there are {', '.join(get_args(Backend))}")
+    failures: list[LivestainError] = []
+    for name in _AUTO if backend == "auto" else (backend,):
+        try:
+            adapter = _adapter(name)
+        except BackendMissingError as error:
+            failures.append(error)
+            continue
+        for choice in _precisions(adapter, precision):
+            try:
+                engine = adapter(model, choice, threads)
+                gate = _make_ready(engine, model, shape, dtype)
+            except EngineError as error:
+                failures.append(error)
+            else:
+                engine.accept(gate, _reason(engine, backend, precision, failures))
+                return engine
+    raise type(failures[0])("; ".join(str(failure) for failure in failures)) from failures[0]
+
+
+def _adapter(backend: Backend) -> type[BaseEngine]:
+    if backend == "openvino":
+        from livestain.engine.backends.openvino import OpenVinoEngine
+
+        return OpenVinoEngine
+    from livestain.engine.backends.onnxruntime import OnnxRuntimeEngine
+
+    return OnnxRuntimeEngine
+
+
+def _precisions(adapter: type[BaseEngine], precision: Precision | None) -> tuple[Precision, ...]:
+    able = adapter.precisions()
+    if precision is None:
+        return able
+    if precision not in able:
+        raise UserError(f"{adapter.backend} computes in {' or '.join(able)} on this machine, not in {precision}")
+    return (precision,)
+
+
+def _make_ready(
+    engine: BaseEngine, model: Model, shape: tuple[int, int] | None, dtype: np.dtype[np.generic] | None
+) -> GateResult:
+    """Put the engine through the gate and warm it up; close it if that fails."""
+    try:
+        result = check_engine(engine, model)
+        if not result.passed:
+            raise GateError(f"{engine} does not reproduce the model's own stain of the test frame: {describe(result)}")
+        if shape is not None:
+            engine.warm_up(shape, dtype or np.dtype(np.uint16))
+    except EngineError:
+        engine.close()
+        raise
+    return result
+
+
+def _reason(engine: BaseEngine, asked: Backend, precision: Precision | None, failures: list[LivestainError]) -> str:
+    which = "the default for CPUs" if asked == "auto" else f"{asked} was asked for"
+    how = "was asked for" if precision else "is the fastest precision here that passes the gate"
+    reason = f"{which}; {engine.info.precision} {how}"
+    if failures:
+        reason = f"{reason}; fell back, since {'; '.join(str(failure) for failure in failures)}"
+        _log.warning("staining with %s: %s", engine, reason)
+    return reason
