@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import tracemalloc
 import warnings
 from pathlib import Path
@@ -15,9 +16,9 @@ import pytest
 import yaozarrs
 import zarr
 
-from livestain.errors import FrameError, StoreCorruptError, StoreError, StoreFullError
+from livestain.errors import FrameError, StoreCorruptError, StoreDeniedError, StoreError, StoreFullError
 from livestain.store import metadata
-from livestain.store.ledger import crc32
+from livestain.store.ledger import Ledger, crc32
 from livestain.store.metadata import ChannelInfo, atomic_write, measured_channel, virtual_channel
 from livestain.store.planes import PlaneReader, PlaneStore
 from tests.store.pieces import SHAPE, image, plane, save, small_disk
@@ -385,6 +386,22 @@ def test_full_disk_keeps_earlier_planes_and_goes_on_when_space_returns(tmp_path:
         store.begin(t, 0, 0, noise).result()
         np.testing.assert_array_equal(reader.read(t, 0, 0), noise)
         assert not list(store.path.rglob("*lock*"))
+
+
+def test_a_disk_that_turns_read_only_is_said(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "size=4m") as disk:
+        store = image(disk / "p000.ome.zarr")
+        save(store, 0)
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        with pytest.raises(StoreDeniedError, match="read-only"):
+            store.begin(1, 0, 0, plane(1)).result()
+        with pytest.raises(StoreDeniedError, match="read-only"):
+            Ledger(disk / "ledger.jsonl", fsync=False)
+        with pytest.raises(StoreDeniedError, match="read-only"):
+            image(disk / "p001.ome.zarr")
+        store.ensure_visible(5, 0)
+        assert "read-only" in store.warning
+        np.testing.assert_array_equal(PlaneReader(store.path).read(0, 0, 0), plane(0))
 
 
 def test_nothing_grows_per_plane(tmp_path: Path) -> None:

@@ -38,7 +38,8 @@ def as_store_error(error: Exception, what: str) -> StoreError:
 
 
 def _kind_of_os_error(error: OSError) -> type[StoreError]:
-    if error.errno in _FULL:
+    # numpy's tofile has no number for a write that was cut short: "5120 requested and 2848 written".
+    if error.errno in _FULL or "requested and" in str(error):
         return StoreFullError
     return StoreDeniedError if error.errno in _DENIED else StoreError
 

@@ -20,7 +20,7 @@ from livestain.store.ledger import Row, read_rows
 from livestain.store.metadata import Document, read_document
 from livestain.store.planes import PlaneReader
 from livestain.store.run import LEDGER_FILE, STATE_FILE, image_path
-from livestain.store.tables import Table, columns, count, last_rows, saved_label_free, stain_states
+from livestain.store.tables import Table, columns, count, extent, last_rows, saved_label_free, stain_states
 
 _IMAGE_NAME = re.compile(r"p(\d+)\.ome\.zarr")
 
@@ -100,7 +100,7 @@ class Run:
                 f"{self.path} has no channel {name!r} at position {position}: "
                 f"channels are {_listed(self.channels)}, positions {_listed(self.positions)}"
             )
-        return PlaneArray(PlaneReader(path), labels.index(name), self._extent(position))
+        return PlaneArray(PlaneReader(path), labels.index(name), extent(self.rows(), position))
 
     def ledger(self, name: str = "raw") -> Table:
         """Return the rows about planes as columns, the last row of each plane.
@@ -114,9 +114,13 @@ class Run:
         -------
         Columns as `livestain.store.tables.columns` makes them, for ``pandas.DataFrame(table)``.
         """
+        return columns(self.rows(name))
+
+    def rows(self, name: str = "raw") -> list[Row]:
+        """Return the rows of `ledger` as they stand there, for programs that go through them one by one."""
         if name != "raw" and name not in self.stains:
             raise RunError(f"{self.path} has no ledger {name!r}: choose one of {_listed(('raw', *self.stains))}")
-        return columns(last_rows(self._rows(name)[0]))
+        return last_rows(self._rows(name)[0])
 
     def missing(self, *, model: str | None = None) -> list[Key]:
         """Return the saved label-free planes without an ``ok`` stain row, in order of their raw rows."""
@@ -176,14 +180,6 @@ class Run:
         if model is not None:
             return self.path / "stains" / model
         return max(folders, key=lambda folder: _begun(folder / LEDGER_FILE), default=None)
-
-    def _extent(self, position: int) -> tuple[int, int]:
-        """Return T and Z of a position: one more than the largest saved ones."""
-        t = z = 0
-        for row in self._rows("raw")[0]:
-            if row.get("state") == "ok" and row["p"] == position:
-                t, z = max(t, row["t"] + 1), max(z, row["z"] + 1)
-        return t, z
 
     def _being_recorded(self) -> bool:
         try:

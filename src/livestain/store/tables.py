@@ -31,6 +31,13 @@ def columns(rows: list[Row]) -> Table:
     return {name: _column([row.get(name) for row in rows]) for name in names}
 
 
+def extent(rows: Iterable[Row], position: int) -> tuple[int, int]:
+    """Return T and Z of a position: one more than the largest t and z among its ``ok`` rows; 0 where there is none."""
+    places = [(row["t"], row["z"]) for row in rows if row.get("state") == "ok" and row["p"] == position]
+    t, z = (1 + max((place[axis] for place in places), default=-1) for axis in (0, 1))
+    return t, z
+
+
 def saved_label_free(raw: Iterable[Row]) -> list[Key]:
     """Return the keys of the label-free planes (c 0) whose last raw row is ``ok``, in order of their first row."""
     return [_key(row) for row in last_rows(raw) if row["state"] == "ok" and row.get("c") == 0]
