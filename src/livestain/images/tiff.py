@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from xml.etree import ElementTree
@@ -116,6 +117,11 @@ class TiffReader:
                 f"{self._path} is one of {len(files)} files of an OME-TIFF set: "
                 "open one of them instead of the folder, and it finds the others"
             )
+        self._require_one_layout(series)
+        self._require_decoder(series[0].keyframe.compression)
+        return series
+
+    def _require_one_layout(self, series: Sequence[tifffile.TiffPageSeries]) -> None:
         layouts = {(one.axes, one.shape, one.dtype) for one in series}
         if len(series) > 1 and (series[0].kind in _LINKING or len(layouts) > 1):
             sizes = ", ".join(f"{one.axes} {one.shape}" for one in series[:4])
@@ -123,13 +129,14 @@ class TiffReader:
                 f"{self._path} holds {len(series)} images ({sizes}{', ...' if len(series) > 4 else ''}): one image, "
                 "or pages of one size, is needed; save each position or size as a file of its own"
             )
-        compression = series[0].keyframe.compression
+
+    def _require_decoder(self, compression: int) -> None:
         if compression not in tifffile.TIFF.DECOMPRESSORS:
+            name = next((known.name for known in tifffile.COMPRESSION if known == compression), compression)
             raise ImageError(
-                f"{self._path} is compressed with {tifffile.COMPRESSION(compression).name}: save it without or with "
-                "deflate, or install what reads it: pip install imagecodecs"
+                f"{self._path} is compressed with {name}: save it without or with deflate, "
+                "or install what reads it: pip install imagecodecs"
             )
-        return series
 
     def _page_of_place(self) -> npt.NDArray[np.intp]:
         """(T, C, Z) page numbers: where in the file the plane of each place lies."""
