@@ -112,17 +112,28 @@ def test_an_engine_that_misses_the_gate_is_closed(other_stain: Model, monkeypatc
     assert len(closed) == 1
 
 
-def test_a_missing_library_is_named_with_its_extra(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    monkeypatch.delitem(sys.modules, "livestain.engine.backends.onnxruntime")
-    with pytest.raises(BackendMissingError, match=r"pip install livestain\[onnxruntime\]"):
-        open_backend(model, "onnxruntime")
+@pytest.mark.parametrize(
+    ("backend", "words"),
+    [("onnxruntime", r"pip install livestain\[onnxruntime\]"), ("openvino", "pip install openvino")],
+)
+def test_a_missing_library_is_named_with_its_package(
+    model: Model, backend: Any, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, f"livestain.engine.backends.{backend}", None)
+    with pytest.raises(BackendMissingError, match=f"{backend} cannot be used .*{words}"):
+        open_backend(model, backend)
+
+
+def test_auto_does_without_openvino(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "livestain.engine.backends.openvino", None)
+    info = open_backend(model, threads=1).info
+    assert info.backend == "onnxruntime"
+    assert "fell back, since openvino cannot be used" in info.reason
 
 
 def test_when_all_fail_every_reason_is_given(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     break_openvino(monkeypatch, "any")
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    monkeypatch.delitem(sys.modules, "livestain.engine.backends.onnxruntime")
+    monkeypatch.setitem(sys.modules, "livestain.engine.backends.onnxruntime", None)
     with pytest.raises(EngineError, match=r"no kernel.*pip install livestain\[onnxruntime\]"):
         open_backend(model, threads=1)
 

@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pytest
 
 from livestain.contrast import estimate_background
-from livestain.engine.standalone import StandaloneEngine, open_engine
+from livestain.engine.opening import open_engine
+from livestain.engine.standalone import StandaloneEngine
 from livestain.errors import EngineError, FrameError, ModelError
 from livestain.model import Model
 from tests.models import BLACK, CONSTANT, camera_frame

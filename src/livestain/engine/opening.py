@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -10,8 +11,9 @@ import numpy as np
 from livestain.engine.backends.base import BaseEngine, Precision
 from livestain.engine.gate import check_engine, describe
 from livestain.engine.protocol import Engine, GateResult
+from livestain.engine.standalone import StandaloneEngine
 from livestain.errors import BackendMissingError, EngineError, GateError, LivestainError, UserError
-from livestain.model import Model
+from livestain.model import Model, read_model
 from livestain.settings import Backend
 
 _log = logging.getLogger(__name__)
@@ -81,14 +83,44 @@ def open_backend(
     raise type(failures[0])("; ".join(str(failure) for failure in failures)) from failures[0]
 
 
+def open_engine(model: Model | Path | str, backend: Backend = "auto") -> StandaloneEngine:
+    """Open a model for single images.
+
+    ::
+
+        with livestain.open_engine("demo-nuclei-membrane") as engine:
+            nuclei, membrane = engine.stain(image).stains
+
+    Parameters
+    ----------
+    model
+        A model folder, the name of a shipped model, or a model that was read already.
+    backend
+        As in `open_backend`.
+
+    Raises
+    ------
+    ModelError
+        The model folder cannot be used.
+    BackendMissingError, GateError, EngineError
+        No engine reproduces the model's own stain of its test frame.
+    """
+    opened = model if isinstance(model, Model) else read_model(model)
+    return StandaloneEngine(opened, open_backend(opened, backend))
+
+
 def _adapter(backend: Backend) -> type[BaseEngine]:
-    if backend == "openvino":
-        from livestain.engine.backends.openvino import OpenVinoEngine
+    try:
+        if backend == "openvino":
+            from livestain.engine.backends.openvino import OpenVinoEngine
 
-        return OpenVinoEngine
-    from livestain.engine.backends.onnxruntime import OnnxRuntimeEngine
+            return OpenVinoEngine
+        from livestain.engine.backends.onnxruntime import OnnxRuntimeEngine
 
-    return OnnxRuntimeEngine
+        return OnnxRuntimeEngine
+    except ImportError as error:  # also a library that is there and cannot be loaded
+        package = "openvino" if backend == "openvino" else "livestain[onnxruntime]"
+        raise BackendMissingError(f"{backend} cannot be used ({error}); install it: pip install {package}") from error
 
 
 def _precisions(adapter: type[BaseEngine], precision: Precision | None) -> tuple[Precision, ...]:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 
 from livestain.contrast import check_input, estimate_background, is_usable, require_stainable
-from livestain.engine.opening import open_backend
 from livestain.engine.protocol import Engine, EngineInfo
 from livestain.engine.resample import resample, resampled_shape
 from livestain.errors import FrameError
 from livestain.frames import Counts, Key, Stain, Timing
-from livestain.model import Model, read_model
-from livestain.settings import Backend
+from livestain.model import Model
 
 
 class StandaloneEngine:
@@ -98,29 +95,3 @@ class StandaloneEngine:
     def _words(self) -> str:
         info = self.info
         return f"{info.backend} {info.version} {info.precision} on {info.device}"
-
-
-def open_engine(model: Model | Path | str, backend: Backend = "auto") -> StandaloneEngine:
-    """Open a model for single images.
-
-    ::
-
-        with livestain.open_engine("demo-nuclei-membrane") as engine:
-            nuclei, membrane = engine.stain(image).stains
-
-    Parameters
-    ----------
-    model
-        A model folder, the name of a shipped model, or a model that was read already.
-    backend
-        As in `livestain.engine.opening.open_backend`.
-
-    Raises
-    ------
-    ModelError
-        The model folder cannot be used.
-    BackendMissingError, GateError, EngineError
-        No engine reproduces the model's own stain of its test frame.
-    """
-    opened = model if isinstance(model, Model) else read_model(model)
-    return StandaloneEngine(opened, open_backend(opened, backend))

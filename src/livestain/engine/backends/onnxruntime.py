@@ -7,20 +7,13 @@ from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as states
 
 from livestain.contrast import Field
 from livestain.engine.backends.base import BaseEngine, Job, Precision, Program, Scalar
 from livestain.engine.graph import Wire
-from livestain.errors import BackendMissingError
 from livestain.frames import Counts
-
-try:
-    import onnxruntime
-    from onnxruntime.capi import onnxruntime_pybind11_state as states
-except ImportError as error:
-    raise BackendMissingError(
-        f"onnxruntime cannot be used ({error}); install it with: pip install livestain[onnxruntime]"
-    ) from error
 
 
 class OnnxRuntimeEngine(BaseEngine):
