@@ -57,7 +57,7 @@ def write_folder(folder: Path, planes: Stack, numbers: list[int], suffix: str) -
 
 
 def write_zarr(folder: Path, data: Stack, axes: str, version: str, **metadata: Any) -> Path:
-    """One image of one level in OME-Zarr 0.4 or 0.5; ``metadata``: labels, unit, scale, attributes."""
+    """One image of one level in OME-Zarr 0.4 or 0.5; ``metadata``: labels, unit, scale, twice, attributes."""
     group = zarr.open_group(folder, mode="w", zarr_format=2 if version == "0.4" else 3)
     array = group.create_array("full", shape=data.shape, chunks=(*(1,) * (data.ndim - 2), SIDE, SIDE), dtype=data.dtype)
     array[...] = data
@@ -69,6 +69,8 @@ def write_zarr(folder: Path, data: Stack, axes: str, version: str, **metadata: A
             {"axes": spaces, "datasets": [{"path": "full", "coordinateTransformations": [scale]}], "version": version}
         ]
     }
+    if "twice" in metadata:
+        image["multiscales"][0]["coordinateTransformations"] = [scale]
     if "labels" in metadata:
         image["omero"] = {"channels": [{"label": label} for label in metadata["labels"]]}
     group.attrs.update({**(image if version == "0.4" else {"ome": image}), **metadata.get("attributes", {})})
@@ -202,6 +204,11 @@ LAYOUTS: dict[str, Layout] = {
         stack(3, 2),
         _two(),
         pixel_um=0.65,
+    ),
+    "ome-zarr 0.5, a scale of the image beside that of its level": Layout(
+        lambda d, s: write_zarr(d / "a.zarr", s[0, 0, 0], "yx", "0.5", unit="micrometer", scale=0.5, twice=True),
+        stack(),
+        pixel_um=0.25,
     ),
     "ome-zarr 0.5, one plane, scale without unit": Layout(
         lambda d, s: write_zarr(d / "a", s[0, 0, 0], "yx", "0.5", scale=0.65), stack(dtype="uint8")

@@ -159,13 +159,13 @@ def make_core(camera: PythonCamera) -> Iterator[UniMMCore]:
     A software run of useq, a burst, live mode and snapping work on it. It is released at the end of the block.
     """
     with held_core(UniMMCore()) as core:
-        # A frame keeps its place in the ring until it is popped; the default of 1 GiB would in time all be resident.
-        core.setCircularBufferMemoryFootprint(_BUFFER_MIB)
         # The engine closes the shutter after each frame of a core that has none, unless told otherwise.
         core.setAutoShutter(False)
         core.loadPyDevice(CAMERA, camera)
         core.initializeDevice(CAMERA)
         core.setCameraDevice(CAMERA)
+        # Of a Python camera only once it is chosen. The default of 1 GiB would in time all be resident.
+        core.setCircularBufferMemoryFootprint(_BUFFER_MIB)
         if camera.pixel_um > 0:
             core.definePixelSizeConfig(CAMERA)
             core.setPixelSizeUm(CAMERA, camera.pixel_um)
