@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnxruntime
-import yaml
 from onnx import TensorProto, helper, numpy_helper
 
 from livestain.contrast import enlarge, estimate_background
+from livestain.model.description import write_description
 
 STRIDE = 16
 CONSTANT = 0.3
@@ -54,7 +54,7 @@ def write_test_model(
     description = describe(folder, model_id, stains)
     if edit is not None:
         edit(description)
-    (folder / "rdf.yaml").write_text(yaml.safe_dump(description, sort_keys=False), encoding="utf-8")
+    write_description(folder, description)
     return folder
 
 

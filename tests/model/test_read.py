@@ -162,6 +162,17 @@ def test_a_description_that_is_none_is_refused(folder: Path, text: str | None, w
         read_model(folder)
 
 
+def test_the_description_file_itself_is_no_folder(folder: Path) -> None:
+    with pytest.raises(ModelError, match=r"rdf\.yaml is no model folder"):
+        read_model(folder / "rdf.yaml")
+
+
+def test_colours_that_look_like_numbers_are_quoted_for_other_programs(folder: Path) -> None:
+    # bioimageio.spec reads YAML 1.2, in which 00E676 without quotes is the number 0.
+    assert "color: '00E676'" in (folder / "rdf.yaml").read_text("utf-8")
+    assert read_model(folder).card.stains[0].color == "00E676"
+
+
 def test_a_flipped_bit_in_the_weights_is_found(folder: Path) -> None:
     data = bytearray((folder / "generator.onnx").read_bytes())
     data[len(data) // 2] ^= 1

@@ -5,6 +5,8 @@ Other keys are ignored here, and only here: the file is shared with other progra
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -113,10 +115,27 @@ def read_description(folder: Path) -> Description:
     return description
 
 
+def write_description(folder: Path, description: Mapping[str, Any]) -> Path:
+    """Write ``description`` (plain YAML types) as the description of a model folder; return its path."""
+    path = folder / FILE_NAME
+    text = yaml.dump(dict(description), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what YAML 1.2 takes for a number: the colour 00E676 became 0.0 in bioimageio.spec without."""
+
+
+_Dumper.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
 def _load(path: Path) -> dict[str, Any]:
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise ModelError(f"{path.parent} is no model folder: it has no {path.name}") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ModelError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
