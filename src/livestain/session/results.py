@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections import deque
@@ -107,7 +108,7 @@ class Results:
             for call in calls:
                 self._guarded(call)
             if stain is not None:
-                self._guarded(lambda shown=stain: self._emit_stain(shown))
+                self._guarded(functools.partial(self._emit_stain, stain))
 
     def _guarded(self, call: Callable[[], None]) -> None:
         try:

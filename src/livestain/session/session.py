@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import queue
 import threading
@@ -78,12 +77,10 @@ class Session:
         self._failures: list[str] = []
         self._listener: Listener | None = None
         self._closed = False
-        self._awake = contextlib.ExitStack()
         self._next_home: Home | None = self._make_home(first=True)
         self._to_open: queue.SimpleQueue[Recording | None] = queue.SimpleQueue()
         self._opener = threading.Thread(target=self._open_recordings, name="livestain-opener", daemon=True)
         self._opener.start()
-        _stay_awake(self._awake)
 
     def __enter__(self) -> Session:
         return self
@@ -160,8 +157,6 @@ class Session:
         self._closed = True
         if self._listener is not None:
             self._listener.close()
-        self._to_open.put(None)
-        self._opener.join()
         until = None if timeout_s is None else time.monotonic() + timeout_s
         try:
             if drain:
@@ -171,9 +166,10 @@ class Session:
                 if not recording.finished.is_set():
                     recording.abandon()
             self._wait_finished(time.monotonic() + 30)
+            self._to_open.put(None)
+            self._opener.join()
             self._discard_next_home()
             self._results.close()
-            self._awake.close()
 
     # -- for sources -----------------------------------------------------------------------------------------------
 
@@ -202,17 +198,24 @@ class Session:
     # -- on threads of ours ----------------------------------------------------------------------------------------
 
     def _open_recordings(self) -> None:
-        while (recording := self._to_open.get()) is not None:
-            try:
-                home, self._next_home = self._next_home or self._make_home(first=False), None
-            except (LivestainError, OSError) as error:
-                text = f"the run could not be opened, nothing of it is recorded: {error}"
-                log.error("%s", text)
-                self._results.warn(text)
-                recording.fail(text)
-                continue
-            if home is not None:
-                recording.open(home, self._told_finished(home))
+        """Open each run as it begins, and keep the PC awake until the session is closed (where the system lets us)."""
+        import wakepy
+
+        with wakepy.keep.running(on_fail="pass"):
+            while (recording := self._to_open.get()) is not None:
+                self._open_recording(recording)
+
+    def _open_recording(self, recording: Recording) -> None:
+        try:
+            home, self._next_home = self._next_home or self._make_home(first=False), None
+        except (LivestainError, OSError) as error:
+            text = f"the run could not be opened, nothing of it is recorded: {error}"
+            log.error("%s", text)
+            self._results.warn(text)
+            recording.fail(text)
+            return
+        if home is not None:
+            recording.open(home, self._told_finished(home))
 
     def _told_finished(self, home: Home) -> Callable[[], None]:
         path = str(home.folder.path) if home.folder else ""
@@ -263,10 +266,3 @@ def _read_stain(folder: Path, row: dict[str, Any], names: tuple[str, ...]) -> St
     timing = Timing(row["queued_ms"], row["engine_ms"], row["queued_ms"] + row["engine_ms"])
     check = InputCheck(row["input"]["sd"], row["input"]["saturated"], row["gain"])
     return Stain(key, stains, names, str(row["engine"]), bool(row["live"]), timing, check)
-
-
-def _stay_awake(stack: contextlib.ExitStack) -> None:
-    """Keep the PC from going to sleep; where that is not possible the session goes on without."""
-    import wakepy
-
-    stack.enter_context(wakepy.keep.running(on_fail="pass"))

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 OnMessage = Callable[[Message], None]
 OnExit = Callable[[str], None]
 
+_LAST_WORDS_S = 1.0
+
 
 class Stainer(Protocol):
     """One life of a stainer. ``on_message`` and ``on_exit`` are called on a thread of its own, ``on_exit`` last."""
@@ -66,7 +68,9 @@ class StainerProcess:
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, **_own_group(),
             )  # fmt: skip
         self.pid = self._process.pid
-        threading.Thread(target=self._listen, name="livestain-results", daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, name="livestain-results", daemon=True)
+        self._listener.start()
+        threading.Thread(target=self._await_exit, name="livestain-stainer-exit", daemon=True).start()
 
     def send(self, message: Message) -> None:
         """Write one line to its stdin."""
@@ -116,11 +120,17 @@ class StainerProcess:
         if stdout is not None:
             with stdout:
                 for line in stdout:
+                    if not line.endswith(b"\n"):
+                        return  # killed while it spoke
                     message = json.loads(line)
                     if message["is"] == "mapped":
                         self._remove_files()
                     self._on_message(message)
+
+    def _await_exit(self) -> None:
+        """Tell that the process has ended; its pipe may be held open by something that a library has forked."""
         code = self._process.wait()
+        self._listener.join(_LAST_WORDS_S)
         if self._process.stdin is not None:
             with contextlib.suppress(OSError):
                 self._process.stdin.close()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from livestain.errors import ChannelError
 from livestain.frames import Key
-from livestain.session.intake import Facts, Sequence
+from livestain.session.intake import Facts, Intake, Sequence
 
 if TYPE_CHECKING:
     import useq
@@ -72,6 +72,13 @@ def channel_name(event: useq.MDAEvent, camera: str) -> str:
     if "cam" in event.index:
         return f"{preset} {camera}".strip()
     return preset or camera
+
+
+def core_cameras(core: CMMCorePlus) -> tuple[str, ...]:
+    """Return the names of the cameras that deliver at each exposure: one, or those of a multi-camera."""
+    camera = core.getCameraDevice()
+    count = core.getNumberOfCameraChannels()
+    return tuple(core.getCameraChannelName(i) for i in range(count)) if count > 1 else (camera,)
 
 
 def sequence_channels(sequence: useq.MDASequence, cameras: tuple[str, ...]) -> tuple[str, ...] | None:
@@ -156,11 +163,11 @@ class MdaListener:
     def __init__(self, core: CMMCorePlus, session: Session) -> None:
         self._core, self._session = core, session
         self._places = Places()
-        self._intake = None
+        self._intake: Intake | None = None
         self._label_free: str | None = None
         events = core.mda.events
         # Strong references: psygnal holds bound methods weakly, and a listener nobody references is silently gone.
-        self._slots = (
+        self._slots: tuple[tuple[Any, Any], ...] = (
             (events.sequenceStarted, self._started),
             (events.frameReady, self._frame_ready),
             (events.sequenceFinished, self._finished),

@@ -46,8 +46,12 @@ class _Pipes:
 
     def listen(self) -> None:
         """Read messages until the end of stdin; then the parent is gone."""
-        for line in sys.stdin.buffer:
-            self.inbox.put(json.loads(line))
+        # Not sys.stdin: its lock would stop whatever a library forks, and the end of the interpreter.
+        rest = b""
+        while data := os.read(0, 65536):
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                self.inbox.put(json.loads(line))
             self.wake.set()
         self._leave()
 

@@ -1,0 +1,106 @@
+"""Run a sequence on a core of our own with livestain attached, show how it goes, sum it up."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from livestain.cli.summary import summary_lines
+from livestain.cli.table import Display
+from livestain.errors import LivestainError
+
+if TYPE_CHECKING:
+    import useq
+    from pymmcore_plus import CMMCorePlus
+
+    from livestain.session.session import Session
+
+INCOMPLETE = 3
+INTERRUPTED = 130
+_REFRESH_S = 0.5
+
+
+def acquire(
+    core: CMMCorePlus,
+    sequence: useq.MDASequence,
+    *,
+    model: str,
+    record: Path,
+    channel: str | None = None,
+    backend: str = "auto",
+    fsync: bool = True,
+    as_json: bool = False,
+    camera_failure: Callable[[], LivestainError | None] = lambda: None,
+) -> int:
+    """Acquire, stain and record; blocks until all is stained, and returns the exit code of the command.
+
+    Ctrl-C stops the acquisition, saves what was received and leaves planes without a stain for later.
+    """
+    from livestain.sources.mda import attach
+
+    session = attach(core, model, record, channel=channel, backend=backend, fsync=fsync, when_full="wait")
+    interrupted = False
+    with Display(session) as display:
+        try:
+            _run_shown(core, sequence, display)
+            _close_shown(session, display)
+        except KeyboardInterrupt:
+            interrupted = True
+            core.mda.cancel()
+            display.say("stopping: what was received is being saved")
+            session.close(drain=False)
+    failure = camera_failure()
+    code = INTERRUPTED if interrupted else _exit_code(session, core, failure)
+    _print_summary(session, core, failure, as_json)
+    return code
+
+
+def _run_shown(core: CMMCorePlus, sequence: useq.MDASequence, display: Display) -> None:
+    thread = core.run_mda(sequence)
+    while thread.is_alive():
+        thread.join(_REFRESH_S)
+        display.update()
+
+
+def _close_shown(session: Session, display: Display) -> None:
+    """Close on a thread beside, so that what is left is shown and Ctrl-C is heard."""
+    closing = threading.Thread(target=session.close, name="livestain-close", daemon=True)
+    closing.start()
+    while closing.is_alive():
+        closing.join(_REFRESH_S)
+        display.update()
+
+
+def _exit_code(session: Session, core: CMMCorePlus, failure: LivestainError | None) -> int:
+    lost = sum(status.counters.lost for status in session.report())
+    return INCOMPLETE if lost or failure is not None or _stopped_by(core) else 0
+
+
+def _stopped_by(core: CMMCorePlus) -> str:
+    """How the acquisition ended, if not as planned."""
+    reason = core.mda.status.finish_reason
+    name = str(getattr(reason, "value", reason) or "")
+    return "" if name == "completed" else name
+
+
+def _print_summary(session: Session, core: CMMCorePlus, failure: LivestainError | None, as_json: bool) -> None:
+    statuses = session.report()
+    ended = _stopped_by(core)
+    if as_json:
+        runs: list[dict[str, Any]] = [asdict(status) for status in statuses]
+        note = {"acquisition": ended or "completed", "camera": str(failure) if failure else ""}
+        typer.echo(json.dumps({**note, "runs": runs}, indent=1))
+        return
+    if failure is not None:
+        typer.echo(f"The camera failed: {failure}")
+    if ended:
+        typer.echo(f"The acquisition ended before its plan was done: {ended}")
+    for status in statuses:
+        for line in summary_lines(status):
+            typer.echo(line)

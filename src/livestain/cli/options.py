@@ -1,0 +1,32 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from livestain.errors import UserError
+from livestain.settings import Backend
+
+Model = Annotated[str, typer.Option(help="Model folder, or the name of a shipped model.")]
+BackendName = Annotated[Backend, typer.Option("--backend", help="Engine library; auto takes the best that runs here.")]
+Fsync = Annotated[
+    bool, typer.Option("--fsync/--no-fsync", help="Without: faster disks, but a power cut may cost the last seconds.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON on stdout.")]
+Channel = Annotated[str | None, typer.Option(help="Name of the label-free channel, where there are several.")]
+RunPath = Annotated[Path, typer.Argument(help="Run folder.", show_default=False)]
+
+
+def require_at_least(name: str, value: float, least: float) -> None:
+    """Raise `UserError` for an option below what is possible."""
+    if not value >= least:
+        raise UserError(f"{name} {value:g} is not possible: at least {least:g}")
+
+
+def require_above_zero(name: str, value: float) -> None:
+    """Raise `UserError` for an option that is not a positive number."""
+    if not 0 < value < float("inf"):
+        raise UserError(f"{name} {value:g} is not possible: a number above 0")

@@ -1,0 +1,111 @@
+"""``livestain run``: a multi-dimensional acquisition on a real Micro-Manager configuration, stained and recorded."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from livestain.cli.options import AsJson, BackendName, Channel, Fsync, Model, require_at_least
+from livestain.errors import ChannelError, UserError
+
+if TYPE_CHECKING:
+    import useq
+    from pymmcore_plus import CMMCorePlus
+
+
+def run(
+    model: Model,
+    output: Annotated[Path, typer.Option(help="Run folder to make.")],
+    config: Annotated[
+        Path | None, typer.Option(help="Micro-Manager configuration file.", show_default="the demo devices'")
+    ] = None,
+    mda: Annotated[Path | None, typer.Option(help="Sequence of useq-schema, .yaml or .json.")] = None,
+    frames: Annotated[int | None, typer.Option(help="Number of time points, instead of --mda.")] = None,
+    interval: Annotated[float, typer.Option(help="Seconds between time points, with --frames.")] = 1.0,
+    channel: Channel = None,
+    backend: BackendName = "auto",
+    fsync: Fsync = True,
+    as_json: AsJson = False,
+) -> int:
+    """Run an acquisition on your microscope: every channel recorded, the label-free one stained live."""
+    if (mda is None) == (frames is None):
+        raise UserError("what is to be acquired is not clear: give either --mda SEQUENCE or --frames N [--interval S]")
+    if frames is not None:
+        require_at_least("--frames", frames, 1)
+    require_at_least("--interval", interval, 0)
+
+    from livestain.model.read import read_model
+    from livestain.sources.camera import held_core
+
+    read_model(model)
+    sequence = _read_sequence(mda) if mda is not None else _time_lapse(frames or 1, interval)
+    with held_core(_open_core(config)) as core:
+        _check(core, sequence, channel)
+
+        from livestain.cli.acquire import acquire
+
+        return acquire(
+            core, sequence, model=model, record=output, channel=channel, backend=backend, fsync=fsync, as_json=as_json
+        )
+
+
+def _read_sequence(path: Path) -> useq.MDASequence:
+    import useq
+    import yaml
+    from pydantic import ValidationError
+
+    try:
+        return useq.MDASequence.from_file(path)
+    except OSError as error:
+        raise UserError(f"sequence {path} cannot be read: {error.strerror or error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"sequence {path} is not valid at {where or 'its top'}: {first['msg']}") from error
+    except (ValueError, TypeError, yaml.YAMLError) as error:
+        raise UserError(f"sequence {path} is no sequence of useq-schema: {error}") from error
+
+
+def _time_lapse(frames: int, interval_s: float) -> useq.MDASequence:
+    import useq
+
+    return useq.MDASequence(time_plan=useq.TIntervalLoops(interval=timedelta(seconds=interval_s), loops=frames))
+
+
+def _open_core(config: Path | None) -> CMMCorePlus:
+    """A core with its configuration loaded; a mistake in it is one line."""
+    from pymmcore_plus import CMMCorePlus
+
+    from livestain.sources.camera import release_core
+
+    if config is not None and not config.is_file():
+        raise UserError(f"configuration {config} does not exist: give the path of a Micro-Manager .cfg file")
+    core = CMMCorePlus()
+    try:
+        if config is None:
+            core.loadSystemConfiguration()
+        else:
+            core.loadSystemConfiguration(config)
+    except (RuntimeError, OSError) as error:
+        release_core(core)
+        which = config if config is not None else "of the demo devices (pip install mm-test-adapters)"
+        raise UserError(f"configuration {which} cannot be loaded: {error}") from error
+    return core
+
+
+def _check(core: CMMCorePlus, sequence: useq.MDASequence, channel: str | None) -> None:
+    """Refuse before the start what cannot be acquired, and a label-free channel that is not clear."""
+    from livestain.sources.mda import core_cameras, label_free_channel, sequence_channels
+
+    if not core.getCameraDevice():
+        raise UserError("the configuration names no camera: set one (Core, Camera) in it")
+    for wanted in sequence.channels:
+        group = wanted.group
+        presets = core.getAvailableConfigs(group)
+        if wanted.config not in presets:
+            listed = ", ".join(repr(name) for name in presets) or "none"
+            raise ChannelError(f"channel {wanted.config!r} is not in group {group!r} of the configuration: {listed}")
+    label_free_channel(sequence_channels(sequence, core_cameras(core)), channel)

@@ -1,0 +1,47 @@
+"""What is said at the end of a run."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+from livestain.session.status import Status
+
+
+def summary_lines(status: Status) -> list[str]:
+    """Return the closing summary of one run, line by line; loss of any kind stands in the last line."""
+    c = status.counters
+    lines = ["", f"Recorded  {c.saved} of {c.received} frames in {status.run}"]
+    engine = status.engine
+    if engine:
+        stains = engine["stains"]
+        names = ", ".join(f"virtual: {name}" for name in stains) if isinstance(stains, list | tuple) else ""
+        lines.append(f"Stained   {c.live} live, {c.late} late, of {c.labelfree} label-free: {names}")
+        lines.append(f"Model     {status.model}" + (f": {status.caution}" if status.caution else ""))
+        where = f"{engine['backend']} {engine['version']}, {engine['precision']}, {engine['device']}"
+        lines.append(f"Engine    {where}: {engine['reason']}")
+    lines += _speed(status)
+    lines += [f"Note      {text}" for text in status.warnings]
+    lines.append(f"Open      livestain export {_quoted(status.run)} --to ome-tiff   (OME-TIFF for Fiji)")
+    lines.append(f'          python -c "import livestain; print(livestain.open_run({_portable(status.run)}).channels)"')
+    if c.lost:
+        lines.append(f"LOSS      {c.failed} frames failed, {c.unstained} not stained, {c.behind} still without a stain")
+    return lines
+
+
+def _speed(status: Status) -> list[str]:
+    lines = []
+    for stage, words in (("saved", "to disk"), ("total", "to result")):
+        if stage in status.latency_ms:
+            p50, p95, p99 = status.latency_ms[stage]
+            lines.append(f"Speed     from receipt {words} p50 {p50:.0f}, p95 {p95:.0f}, p99 {p99:.0f} ms")
+    return lines
+
+
+def _quoted(path: str) -> str:
+    return f'"{path}"' if sys.platform == "win32" and " " in path else shlex.quote(path)
+
+
+def _portable(path: str) -> str:
+    return repr(Path(path).as_posix())
