@@ -20,7 +20,7 @@ from livestain.errors import (
 )
 
 if TYPE_CHECKING:
-    from livestain.engine.standalone import open_engine
+    from livestain.engine.opening import open_engine
     from livestain.frames import Frame, Key, Stain
     from livestain.model.read import read_model as open_model
     from livestain.session.session import Session
@@ -35,7 +35,7 @@ _LAZY = {
     "Session": ("livestain.session.session", "Session"),
     "Stain": ("livestain.frames", "Stain"),
     "attach": ("livestain.sources.mda", "attach"),
-    "open_engine": ("livestain.engine.standalone", "open_engine"),
+    "open_engine": ("livestain.engine.opening", "open_engine"),
     "open_model": ("livestain.model.read", "read_model"),
     "open_run": ("livestain.store.read", "open_run"),
 }

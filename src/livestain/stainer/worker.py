@@ -111,7 +111,7 @@ def main() -> None:
     except LivestainError as error:
         pipes.say({"is": "warning", "text": str(error)})
         code = 1
-    except Exception:  # the edge of the process: recorded in the run's file of errors, and the session starts another
+    except Exception:  # noqa: BLE001 - the edge of the process: recorded in the run's file of errors, and the session starts another
         traceback.print_exc()
         code = 1
     # The engine's own teardown takes 0.1 to 0.3 s and everything is on disk: leave without it.
