@@ -30,9 +30,6 @@ Bit = Literal["uint8", "uint16"]
 FULL_SCALE = 65535
 """The count that means 1.0 of the model's output range."""
 
-GRAPH_VERSION = 1
-"""Raised whenever `compose` writes another graph for the same generator; part of the key of compiled engines."""
-
 SEAM = "padded contrast"
 """The tensor that enters the generator, float32 (1, 1, Y, X); everything before it must be computed in float32."""
 
