@@ -53,8 +53,7 @@ def acquire(
         except KeyboardInterrupt:
             interrupted = True
             core.mda.cancel()
-            display.say("stopping: what was received is being saved")
-            session.close(drain=False)
+            _stop(session, display)
     failure = camera_failure()
     code = INTERRUPTED if interrupted else _exit_code(session, core, failure)
     _print_summary(session, core, failure, as_json)
@@ -75,6 +74,18 @@ def _close_shown(session: Session, display: Display) -> None:
     while closing.is_alive():
         closing.join(_REFRESH_S)
         display.update()
+
+
+def _stop(session: Session, display: Display) -> None:
+    """Save what was received; a second Ctrl-C does not cost frames."""
+    closing = threading.Thread(target=session.close, args=(False,), name="livestain-close", daemon=True)
+    closing.start()
+    while closing.is_alive():
+        try:
+            display.say("stopping: what was received is being saved")
+            closing.join()
+        except KeyboardInterrupt:
+            continue
 
 
 def _exit_code(session: Session, core: CMMCorePlus, failure: LivestainError | None) -> int:

@@ -40,8 +40,8 @@ class Sequence:
         Names of the channels that will come, as far as known.
     pixel_um, z_um, interval_s, bit_depth
         0 where not known.
-    planes
-        Number of planes planned; 0 where not known.
+    planes, time_points
+        Numbers of planes and of time points planned; 0 where not known.
     describe
         Gives the facts of a frame from what the slot passed on.
     """
@@ -55,6 +55,7 @@ class Sequence:
     interval_s: float = 0.0
     bit_depth: int = 0
     planes: int = 0
+    time_points: int = 0
 
 
 class Item(NamedTuple):

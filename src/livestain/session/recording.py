@@ -14,6 +14,7 @@ from pathlib import Path
 from livestain.errors import LivestainError, StoreError
 from livestain.frames import Frame
 from livestain.model.read import Model
+from livestain.session.forecast import disk_rate, doubts
 from livestain.session.intake import Intake, Sequence
 from livestain.session.publisher import Publisher
 from livestain.session.recorder import Passer, Recorder
@@ -46,10 +47,13 @@ class Home:
         self.model, self.settings, self.results = model, settings, results
         self.warnings = Warnings()
         self.folder = None
+        self.disk_rate = 0.0
         self._handler: logging.Handler | None = None
         if record is not None:
             self.folder = RunFolder.create(record, settings.model_dump(mode="json"))
             self._handler = _log_to(self.folder.log_path)
+            self.disk_rate = disk_rate(self.folder.path)
+            log.info("the disk takes %.0f MiB/s", self.disk_rate / 2**20)
         shape, dtype = planned or (None, "uint16")
         self.stains = self._stain_folder(model)
         job = Job(
@@ -189,6 +193,9 @@ class Recording:
                 f"pixel size {frame.pixel_um:g} um: the model was trained at {home.model.card.pixel_um:g} um "
                 f"(tolerates {low:g} to {high:g}); its stain is not to be trusted here"
             )
+        if home.folder is not None:
+            for doubt in doubts(self.sequence, self._bytes_per_frame, home.disk_rate, home.folder.path):
+                home.warn(doubt)
         home.staining.prepare(frame, self.sequence.z_um, self.sequence.interval_s)
 
     def _finish(self) -> None:

@@ -27,6 +27,9 @@ from livestain.store.run import next_free
 
 log = logging.getLogger(__name__)
 
+_POLL_S = 0.1
+_ABANDON_S = 30.0
+
 
 class Listener(Protocol):
     """A source's connection to the session, closed with it."""
@@ -76,7 +79,7 @@ class Session:
         self._unrecorded = 0
         self._failures: list[str] = []
         self._listener: Listener | None = None
-        self._closed = False
+        self._closing, self._abandoned, self._closed = threading.Event(), threading.Event(), threading.Event()
         self._next_home: Home | None = self._make_home(first=True)
         self._to_open: queue.SimpleQueue[Recording | None] = queue.SimpleQueue()
         self._opener = threading.Thread(target=self._open_recordings, name="livestain-opener", daemon=True)
@@ -150,26 +153,31 @@ class Session:
         """End the session: what was received is saved, and stained too if ``drain``; the source is left as found.
 
         Blocks until done, or until ``timeout_s`` have passed; then, and without ``drain``, planes without a stain are
-        left behind and named in the run. May be called twice.
+        left behind and named in the run. May be called twice, also from a second thread: ``drain=False`` then ends the
+        draining of the first call.
         """
-        if self._closed:
+        if not drain:
+            self._abandoned.set()
+        if self._closing.is_set():
+            self._closed.wait(timeout_s)
             return
-        self._closed = True
+        self._closing.set()
         if self._listener is not None:
             self._listener.close()
-        until = None if timeout_s is None else time.monotonic() + timeout_s
         try:
-            if drain:
-                self._wait_finished(until)
-        finally:
+            self._wait_finished(None if timeout_s is None else time.monotonic() + timeout_s)
+        finally:  # also when Ctrl-C comes while we wait
+            self._abandoned.set()
             for recording in self._recordings:
                 if not recording.finished.is_set():
                     recording.abandon()
-            self._wait_finished(time.monotonic() + 30)
+            for recording in self._recordings:
+                recording.finished.wait(_ABANDON_S)
             self._to_open.put(None)
             self._opener.join()
             self._discard_next_home()
             self._results.close()
+            self._closed.set()
 
     # -- for sources -----------------------------------------------------------------------------------------------
 
@@ -241,8 +249,11 @@ class Session:
         recording.finished.wait(10)
 
     def _wait_finished(self, until: float | None) -> None:
+        """Wait for every run to be stained; ends early when the time is up or the rest is to be left."""
         for recording in self._recordings:
-            recording.finished.wait(None if until is None else max(0.0, until - time.monotonic()))
+            while not recording.finished.wait(_POLL_S) and not self._abandoned.is_set():
+                if until is not None and time.monotonic() > until:
+                    return
 
     def _stain_folder(self) -> Path | None:
         run = self.run

@@ -238,6 +238,7 @@ def _describe_sequence(sequence: useq.MDASequence, summary: Mapping[str, Any], a
         interval_s=_step(sequence, "t"),
         bit_depth=_bit_depth(str(infos[0].get("pixel_format", ""))),
         planes=_planned_planes(sequence),
+        time_points=sequence.sizes.get("t", 0),
     )
 
 
