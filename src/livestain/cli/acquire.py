@@ -42,8 +42,11 @@ def acquire(
 
     Ctrl-C stops the acquisition, saves what was received and leaves planes without a stain for later.
     """
+    from pymmcore_plus import configure_logging
+
     from livestain.sources.mda import attach
 
+    configure_logging(stderr_level="ERROR")  # each frame is a line of its log otherwise
     session = attach(core, model, record, channel=channel, backend=backend, fsync=fsync, when_full="wait")
     interrupted = False
     with Display(session) as display:
