@@ -351,6 +351,15 @@ def test_damage_on_disk_is_found(tmp_path: Path, damage: Any) -> None:
         PlaneReader(store.path).read(0, 0, 0)
 
 
+def test_a_temporary_file_of_a_killed_writer_does_not_spoil_the_next_write(tmp_path: Path) -> None:
+    store = image(tmp_path / "p000.ome.zarr")
+    chunk = store.path / "0" / "c" / "0" / "0" / "0" / "0" / "0"
+    chunk.parent.mkdir(parents=True)
+    chunk.with_name("0.__lock").write_bytes(b"x" * 100_000)
+    save(store, 0)
+    np.testing.assert_array_equal(PlaneReader(store.path).read(0, 0, 0), plane(0))
+
+
 def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
     store = image(tmp_path / "p000.ome.zarr")
     save(store, 0)
@@ -426,5 +435,5 @@ def test_paths_stay_short_enough_for_windows(tmp_path: Path) -> None:
     store = image(tmp_path / "p000.ome.zarr")
     store.begin(123_456, 0, 250, plane(0)).result()
     deepest = max(len(str(path.relative_to(store.path))) for path in store.path.rglob("*"))
-    # D:\ + 100 characters + \stains\ + model + \p000.ome.zarr\ + temporary ending
-    assert 3 + 100 + 8 + 48 + 15 + deepest + 32 < 240
+    # D:\ + 100 characters + \stains\ + model + \p000.ome.zarr\ + the ending of a temporary file
+    assert 3 + 100 + 8 + 48 + 15 + deepest + len("_b44d35a8df276032.__lock") < 240

@@ -7,10 +7,10 @@ import re
 
 from livestain.errors import StoreCorruptError, StoreDeniedError, StoreError, StoreFullError
 
-# The numbers of Windows stand beside errno's: tensorstore passes on what GetLastError said there
-# (19 write protected, 39 and 112 disk full, 5 access denied; 5 is EIO on Linux and never comes with PERMISSION_DENIED).
-_FULL = {errno.ENOSPC, errno.EDQUOT if hasattr(errno, "EDQUOT") else errno.ENOSPC, 39, 112}
+_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+# tensorstore passes on what GetLastError said on Windows: 39 and 112 are a full disk there.
+_FULL_IN_TEXT = _FULL | {39, 112}
 _CODE = re.compile(r"os_error_code='(\d+)'")
 _ADVICE = {
     StoreFullError: "the disk is full: free space on it",
@@ -47,9 +47,9 @@ def _kind_of_os_error(error: OSError) -> type[StoreError]:
 def _kind_of_text(text: str) -> type[StoreError]:
     found = _CODE.search(text)
     code = int(found.group(1)) if found else 0
-    if text.startswith("PERMISSION_DENIED") or code in _DENIED:
+    if text.startswith("PERMISSION_DENIED"):
         return StoreDeniedError
-    if "No space left" in text or code in _FULL:
+    if "No space left" in text or code in _FULL_IN_TEXT:
         return StoreFullError
     if text.startswith(("DATA_LOSS", "FAILED_PRECONDITION")):
         return StoreCorruptError
