@@ -32,6 +32,8 @@ def summary_lines(status: Status) -> list[str]:
 
 def _speed(status: Status) -> list[str]:
     lines = []
+    if status.mean_frames_per_s:
+        lines.append(f"Rate      {status.mean_frames_per_s:g} frame/s from the first frame to the last")
     for stage, words in (("saved", "to disk"), ("total", "to result")):
         if stage in status.latency_ms:
             p50, p95, p99 = status.latency_ms[stage]

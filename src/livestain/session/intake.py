@@ -81,7 +81,7 @@ class Intake:
     def __init__(self, settings: SessionSettings, show: Callable[[Item], None]) -> None:
         """Frames of the label-free channel are also handed to ``show``, which must only keep a reference."""
         self.queue: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
-        self.received = 0
+        self.received = self.first_ns = self.last_ns = 0
         self.limit_bytes = settings.intake_min_bytes
         self._settings = settings
         self._may_wait = settings.when_full == "wait"
@@ -115,6 +115,7 @@ class Intake:
             self.received = number + 1
             return
         self._put_bytes += size
+        self.first_ns, self.last_ns = self.first_ns or received_ns, received_ns
         item = Item(number, image, key, channel, label_free, note, "", received_ns, facts)
         self.queue.put(item)
         self.received = number + 1

@@ -157,7 +157,7 @@ class Recording:
             return Status(state="recording", counters=counters, warnings=(self.failure,) if self.failure else ())
         folder = home.folder
         state = "closed" if self.finished.is_set() else "finishing" if self._recorded.is_set() else "recording"
-        disk_free, disk_left = self._disk(counters)
+        disk_free, disk_left = self._disk()
         return Status(
             state=state,
             run=str(folder.path) if folder else "",
@@ -166,6 +166,7 @@ class Recording:
             counters=counters,
             frames_per_s=round(self._rates[0], 2),
             stains_per_s=round(self._rates[1], 2),
+            mean_frames_per_s=self._mean_rate(),
             latency_ms={**self._latencies.percentiles(), **home.staining.latencies.percentiles()},
             engine=dict(home.staining.engine),
             debt_s=round(counters.behind / self._rates[1], 1) if self._rates[1] > 0 else None,
@@ -262,7 +263,11 @@ class Recording:
         except StoreError as error:
             home.warn(f"run.json could not be written: {error}")
 
-    def _disk(self, counters: Counters) -> tuple[float | None, float | None]:
+    def _mean_rate(self) -> float:
+        seconds = (self.intake.last_ns - self.intake.first_ns) / 1e9
+        return round((self.intake.received - 1) / seconds, 2) if seconds > 0 else 0.0
+
+    def _disk(self) -> tuple[float | None, float | None]:
         """Free space in GiB, and for how many seconds it lasts at the rate of frames seen."""
         folder = self.home.folder if self.home else None
         if folder is None:

@@ -52,6 +52,8 @@ class Status:
         Of the present run.
     frames_per_s, stains_per_s
         Over the last seconds.
+    mean_frames_per_s
+        From the first frame received to the last.
     latency_ms
         Stage -> (p50, p95, p99) of the last 1024 planes; only stages that were measured.
     engine
@@ -71,6 +73,7 @@ class Status:
     counters: Counters = field(default_factory=Counters)
     frames_per_s: float = 0.0
     stains_per_s: float = 0.0
+    mean_frames_per_s: float = 0.0
     latency_ms: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
     engine: Mapping[str, object] = field(default_factory=dict)
     debt_s: float | None = None

@@ -81,12 +81,10 @@ class StainLoop:
             while not self._quitting:
                 self._obey()
                 self._note_written()
+                self._poll_raw()
                 if time.monotonic() - self._said_s > _ALIVE_S:
                     self._say({"is": "alive"})
-                if self._stain_newest():
-                    continue
-                self._poll_raw()
-                if self._stain_oldest():
+                if self._stain_newest() or self._stain_oldest():
                     continue
                 self._answer("idle")
                 if self._finished():
@@ -167,9 +165,13 @@ class StainLoop:
         """Write out; after ``quit`` within two seconds and without the ``close`` row."""
         closing = not self._quitting
         if self._writer is not None:
-            written = self._writer.finish(None if closing else _END_S)
+            self._writer.end()
+            until = time.monotonic() + _END_S
+            while not self._writer.join(_ALIVE_S / 2) and (closing or time.monotonic() < until):
+                self._note_written()
+                self._say({"is": "alive"})
             self._note_written()
-            if closing and written:
+            if closing:
                 self._writer.close(self._counters(), list(self._backlog.waiting()))
         self._engine.close()
         if closing:
@@ -296,6 +298,7 @@ class StainLoop:
         while self._shades.needs_first(p) and time.monotonic() < until and not self._quitting:
             self._poll_raw()
             self._wake.wait(_DRAIN_POLL_S)
+            self._wake.clear()
         return not self._shades.needs_first(p)
 
     def _stain_oldest(self) -> bool:

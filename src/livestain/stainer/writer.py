@@ -88,14 +88,17 @@ class StainWriter:
         self._queue.put(_Entry(row, key, stains))
         return True
 
-    def finish(self, timeout_s: float | None = None) -> bool:
-        """Write what waits and end the thread; False if it took longer than ``timeout_s``."""
+    def end(self) -> None:
+        """Write what waits, then end the thread; nothing may be put any more."""
         self._queue.put(None)
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for that; False if it takes longer than ``timeout_s``."""
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     def close(self, counters: Mapping[str, int], behind: Sequence[Key]) -> None:
-        """After `finish`: name the planes without a stain in the metadata, trim, write the ``close`` row."""
+        """After `join`: name the planes without a stain in the metadata, trim, write the ``close`` row."""
         for p, store in self._stores.items():
             store.close(note={"planes_without_stain": [[key.t, key.z] for key in behind if key.p == p]})
         self._ledger.close(counters)
