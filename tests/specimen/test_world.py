@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from livestain.specimen import SHEET, SPINDLE, Look, Specimen, prerender
+from livestain.specimen import SHEET, SPINDLE, Look, Optics, Specimen, prerender
 
 LOOKS = pytest.mark.parametrize("look", [SPINDLE, SHEET], ids=["spindle", "sheet"])
 
@@ -96,6 +96,13 @@ def test_scale_and_numbers_of_a_look_can_be_replaced(look: Look) -> None:
     sparse = Specimen(look.replace(density_mm2=100, colonies_mm2=0), (128, 128), seed=1).maps()
     usual = Specimen(look, (128, 128), seed=1).maps()
     assert len(np.unique(coarse.cells)) > len(np.unique(usual.cells)) > len(np.unique(sparse.cells))
+
+
+def test_other_optics_give_another_picture_of_the_same_cells() -> None:
+    usual = Specimen(SPINDLE, (128, 128), seed=1)
+    sharper = Specimen(SPINDLE.replace(optics=Optics(na=0.45, na_condenser=0.2)), (128, 128), seed=1)
+    assert np.array_equal(usual.maps().phase, sharper.maps().phase)
+    assert not np.allclose(usual.transmission(), sharper.transmission(), atol=0.01)
 
 
 def test_short_arms_make_a_smaller_cell() -> None:
