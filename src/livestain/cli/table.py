@@ -47,7 +47,7 @@ class Display:
         """Show the status as it is now."""
         status = self._session.status
         for warning in status.warnings[self._warned :]:
-            self._console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False)
+            self.say(f"warning: {warning}")
         self._warned = len(status.warnings)
         if self._live is not None:
             self._live.update(_table(status), refresh=True)

@@ -212,8 +212,6 @@ class Staining:
         self.latencies.add("total", timing.total_ms)
         check = InputCheck(**{**message["input"], "warnings": tuple(message["input"]["warnings"])})
         self.shown += 1
-        for text in check.warnings:
-            self._warn(f"input: {text}")
         self._results.show(
             Stain(tag.key, self._stains.copy(), self._model.stains, message["engine"], True, timing, check)
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ STAGES = ("saved", "queued", "engine", "total")
 """Where time goes: receipt to durable raw row; receipt to engine start; in the engine; receipt to result (live)."""
 
 _KEPT = 1024
+_NUMBER = re.compile(r"\d+([.]\d+)?")
 
 
 @dataclass(frozen=True)
@@ -122,28 +124,34 @@ class Rate:
 
 
 class Warnings:
-    """What the user should know: each text once, at most 100 of them, counted beyond; any thread may add."""
+    """What the user should know: each matter once with how often it came, at most 100 of them; any thread may add.
+
+    Texts that differ only in their numbers are one matter; the first text stands for it.
+    """
 
     _LIMIT = 100
 
     def __init__(self) -> None:
-        self._texts: dict[str, None] = {}
+        self._matters: dict[str, tuple[str, int]] = {}
         self._beyond = 0
         self._lock = threading.Lock()
 
     def add(self, text: str) -> bool:
-        """Note a warning; True when it is new."""
+        """Note a warning; True when the matter is new."""
+        matter = _NUMBER.sub("#", text)
         with self._lock:
-            if text in self._texts:
+            if matter in self._matters:
+                first, count = self._matters[matter]
+                self._matters[matter] = first, count + 1
                 return False
-            if len(self._texts) >= self._LIMIT:
+            if len(self._matters) >= self._LIMIT:
                 self._beyond += 1
                 return False
-            self._texts[text] = None
+            self._matters[matter] = text, 1
             return True
 
     def all(self) -> tuple[str, ...]:
         """Return the texts, oldest first."""
         with self._lock:
-            more = (f"{self._beyond} further warnings: see the log",) if self._beyond else ()
-            return (*self._texts, *more)
+            texts = [text if count == 1 else f"{text} ({count} times)" for text, count in self._matters.values()]
+            return (*texts, *([f"{self._beyond} further warnings: see the log"] if self._beyond else ()))

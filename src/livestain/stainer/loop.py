@@ -346,6 +346,8 @@ class StainLoop:
             tag.key, tag.number, tag.received_ns, tag.exposure_us,
             queued_us=(begun - tag.received_ns) // 1000, engine_us=(done - begun) // 1000,
         )  # fmt: skip
+        for text in check.warnings:
+            self._say({"is": "warning", "text": f"input: {text}"})
         if live:
             self._show(timed, stains, check)
         self._store(timed, stains, shade, check, live=live)
