@@ -106,6 +106,7 @@ class Recording:
         self._frames, self._stains = Rate(), Rate()
         self._rates = (0.0, 0.0)
         self._recorded = threading.Event()
+        self._closed = False
         self._bytes_per_frame = 0
 
     def open(self, home: Home, on_finished: Callable[[], None]) -> None:
@@ -156,7 +157,7 @@ class Recording:
         if home is None:
             return Status(state="recording", counters=counters, warnings=(self.failure,) if self.failure else ())
         folder = home.folder
-        state = "closed" if self.finished.is_set() else "finishing" if self._recorded.is_set() else "recording"
+        state = "closed" if self._closed else "finishing" if self._recorded.is_set() else "recording"
         disk_free, disk_left = self._disk()
         return Status(
             state=state,
@@ -225,10 +226,11 @@ class Recording:
         self.publisher.close()
         if not home.staining.closed_properly:
             self._settle(home)
-        self.finished.set()
+        self._closed = True
         self._write_state(home, force=True)
         home.close()
         self._on_finished()
+        self.finished.set()  # last: the program may end at once now
 
     def _settle(self, home: Home) -> None:
         """The stainer did not close: the ledgers say how far it came."""
