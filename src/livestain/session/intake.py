@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import queue
 import threading
 import time
@@ -11,6 +13,8 @@ from typing import Any, NamedTuple
 
 from livestain.frames import Key
 from livestain.settings import SessionSettings
+
+log = logging.getLogger(__name__)
 
 FULL = "disk too slow: the intake queue was full"
 
@@ -26,6 +30,9 @@ class Facts(NamedTuple):
     exposure_ms: float
     pixel_um: float
     stage_um: tuple[float, float, float]
+
+
+UNKNOWN = Facts(0.0, 0.0, 0.0, (math.nan, math.nan, math.nan))
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,14 @@ class Sequence:
     bit_depth: int = 0
     planes: int = 0
     time_points: int = 0
+
+    def facts(self, passed: Any) -> Facts:
+        """Return the facts of a frame; unknown ones where the host's metadata cannot be read: no frame is lost for it."""
+        try:
+            return self.describe(passed)
+        except Exception:  # noqa: BLE001 - metadata of foreign drivers; logged, and the pixels are what counts
+            log.warning("metadata of a frame could not be read", exc_info=True)
+            return UNKNOWN
 
 
 class Item(NamedTuple):

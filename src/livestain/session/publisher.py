@@ -20,9 +20,9 @@ class Publisher:
     stainer that hangs never fills its pipe; the newest frame goes into the slot all the same.
     """
 
-    def __init__(self, follow: tuple[int, int] | None, describe: Callable[[Any], Facts]) -> None:
+    def __init__(self, follow: tuple[int, int] | None, facts: Callable[[Any], Facts]) -> None:
         self._follow = follow
-        self._describe = describe
+        self._facts = facts
         self._look: Callable[[], None] = lambda: None
         self._newest: deque[Item] = deque(maxlen=1)
         self._token: queue.SimpleQueue[bool] = queue.SimpleQueue()
@@ -77,7 +77,7 @@ class Publisher:
         slot = self._slot
         if slot is None or not slot.fits(item.image):
             return
-        exposure_us = round(1e3 * self._describe(item.facts).exposure_ms)
+        exposure_us = round(1e3 * self._facts(item.facts).exposure_ms)
         slot.write(item.image, Tag(item.key, item.number, item.received_ns, exposure_us))
         if self._open:
             self._unseen = True

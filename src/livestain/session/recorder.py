@@ -207,7 +207,7 @@ class Passer:
 
 def make_frame(item: Item, sequence: Sequence) -> Frame:
     """Return a received item as a frame, with the facts that the slot did not look at."""
-    facts = sequence.describe(item.facts)
+    facts = sequence.facts(item.facts)
     return Frame(
         image=item.image, key=item.key, channel=item.channel, label_free=item.label_free, number=item.number,
         time_s=facts.time_s, received_s=item.received_ns / 1e9, pixel_um=facts.pixel_um or sequence.pixel_um,

@@ -96,7 +96,7 @@ class Recording:
     def __init__(self, sequence: Sequence, settings: SessionSettings) -> None:
         """Cheap: called on the acquisition thread."""
         self.sequence, self.settings = sequence, settings
-        self.publisher = Publisher(settings.follow, sequence.describe)
+        self.publisher = Publisher(settings.follow, sequence.facts)
         self.intake = Intake(settings, self.publisher.show)
         self.finished = threading.Event()
         self.home: Home | None = None
@@ -217,12 +217,11 @@ class Recording:
             return
         while not (self._recorded.is_set() and home.staining.ended.is_set()):
             (home.staining.ended if self._recorded.is_set() else self._recorded).wait(_TICK_S)
-            counters, now_s = self.counters(), time.monotonic()
-            stained = counters.live + counters.late
-            self._rates = self._frames.update(now_s, counters.received), self._stains.update(now_s, stained)
-            home.staining.watch()
-            self._write_state(home, force=False)
-            home.results.status_changed()
+            try:
+                self._look_after(home)
+            except Exception as error:  # noqa: BLE001 - the edge of a thread that must see the run to its end
+                log.exception("the watchdog failed")
+                home.warn(f"the watchdog failed: {error!r}")
         self.publisher.close()
         if not home.staining.closed_properly:
             self._settle(home)
@@ -231,6 +230,14 @@ class Recording:
         home.close()
         self._on_finished()
         self.finished.set()  # last: the program may end at once now
+
+    def _look_after(self, home: Home) -> None:
+        counters, now_s = self.counters(), time.monotonic()
+        stained = counters.live + counters.late
+        self._rates = self._frames.update(now_s, counters.received), self._stains.update(now_s, stained)
+        home.staining.watch()
+        self._write_state(home, force=False)
+        home.results.status_changed()
 
     def _settle(self, home: Home) -> None:
         """The stainer did not close: the ledgers say how far it came."""
