@@ -65,10 +65,10 @@ class Sequence:
     time_points: int = 0
 
     def facts(self, passed: Any) -> Facts:
-        """Return the facts of a frame; unknown ones where the host's metadata cannot be read: no frame is lost for it."""
+        """Return the facts of a frame; unknown ones where its metadata cannot be read: no frame is lost for it."""
         try:
             return self.describe(passed)
-        except Exception:  # noqa: BLE001 - metadata of foreign drivers; logged, and the pixels are what counts
+        except Exception:
             log.warning("metadata of a frame could not be read", exc_info=True)
             return UNKNOWN
 

@@ -219,7 +219,7 @@ class Recording:
             (home.staining.ended if self._recorded.is_set() else self._recorded).wait(_TICK_S)
             try:
                 self._look_after(home)
-            except Exception as error:  # noqa: BLE001 - the edge of a thread that must see the run to its end
+            except Exception as error:
                 log.exception("the watchdog failed")
                 home.warn(f"the watchdog failed: {error!r}")
         self.publisher.close()
