@@ -16,7 +16,7 @@ from livestain.stainer.slots import Slot, Tag
 class Publisher:
     """Copies the newest frame of the followed place into the frame slot and wakes the stainer.
 
-    `show` belongs to the acquisition thread: it only keeps a reference. At most one ``look`` is unanswered, so that a
+    `show` belongs to the intake's thread: it only keeps a reference. At most one ``look`` is unanswered, so that a
     stainer that hangs never fills its pipe; the newest frame goes into the slot all the same.
     """
 

@@ -97,7 +97,7 @@ class Recording:
         """Cheap: called on the acquisition thread."""
         self.sequence, self.settings = sequence, settings
         self.publisher = Publisher(settings.follow, sequence.facts)
-        self.intake = Intake(settings, self.publisher.show)
+        self.intake = Intake(settings, sequence, self.publisher.show)
         self.finished = threading.Event()
         self.home: Home | None = None
         self.failure = ""

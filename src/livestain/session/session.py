@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 from psygnal import Signal
@@ -16,7 +16,7 @@ from psygnal import Signal
 from livestain.errors import EngineError, LivestainError, RunError
 from livestain.frames import InputCheck, Key, Stain, Timing
 from livestain.model.read import read_model
-from livestain.session.intake import Facts, Intake, Sequence
+from livestain.session.intake import Intake, Sequence
 from livestain.session.recording import Home, Recording
 from livestain.session.results import Results
 from livestain.session.status import Status
@@ -242,7 +242,7 @@ class Session:
             return
         home.staining.kill()
         home.staining.ended.wait(10)
-        recording = Recording(Sequence(None, _no_facts, why="no sequence was run"), self.settings)
+        recording = Recording(Sequence(None, _no_frame, _no_frame, why="no sequence was run"), self.settings)
         self._recordings.append(recording)
         recording.open(home, self._told_finished(home))
         recording.intake.end()
@@ -263,7 +263,7 @@ class Session:
         return home.stains
 
 
-def _no_facts(_: object) -> Facts:
+def _no_frame(_: object) -> NoReturn:
     raise RunError("no frame can come")
 
 
