@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from livestain.errors import ChannelError
 from livestain.frames import Key
 from livestain.session.intake import Facts, Intake, Place, Sequence
+from livestain.settings import Backend, WhenFull, parse_settings
 
 if TYPE_CHECKING:
     import useq
@@ -111,8 +114,19 @@ def label_free_channel(channels: tuple[str, ...] | None, asked: str | None) -> s
     return asked or channels[0]
 
 
-def attach(core: CMMCorePlus, model: Any, record: Any = None, **options: Any) -> Session:
-    """Stain and record what a core acquires; see `livestain.session.session.Session` for the options.
+def attach(
+    core: CMMCorePlus,
+    model: Path | str,
+    record: Path | str | None = None,
+    *,
+    channel: str | None = None,
+    follow: tuple[int, int] | None = None,
+    when_full: WhenFull = "skip",
+    backend: Backend = "auto",
+    isolate: bool = True,
+    fsync: bool = True,
+) -> Session:
+    """Stain and record what a core acquires.
 
     Every multi-dimensional acquisition (``core.run_mda``) from now on is one run. Returns at once: the engine warms up
     beside, and early frames are stained late.
@@ -124,10 +138,22 @@ def attach(core: CMMCorePlus, model: Any, record: Any = None, **options: Any) ->
     model
         Folder of the model, or the name of a shipped one.
     record
-        Run folder to make (``None``: nothing is stored). The second run of this session goes to ``NAME_002``.
-    **options
-        Fields of `livestain.settings.SessionSettings`: ``channel``, ``follow``, ``when_full``, ``backend``,
-        ``isolate``, ``fsync``.
+        Run folder to make (None: nothing is stored). The second run of this session goes to ``NAME_002``.
+    channel
+        Name of the label-free channel. None: the only one there is; where there are several, all are recorded, none is
+        stained, and a warning says so.
+    follow
+        (position, z) that is stained live; None: every one, newest first.
+    when_full
+        When frames come faster than the disk takes them: ``"skip"`` gives the frame a ``failed`` row; ``"wait"`` lets
+        a software-timed acquisition wait, at most 1 s a frame.
+    backend
+        ``"auto"``, ``"openvino"`` or ``"onnxruntime"``.
+    isolate
+        Stain in a child process at low priority; False: in a thread of this process, which cannot be ended when it
+        hangs (for tests and notebooks).
+    fsync
+        A row means that the plane survives a power cut.
 
     Returns
     -------
@@ -136,12 +162,13 @@ def attach(core: CMMCorePlus, model: Any, record: Any = None, **options: Any) ->
     Raises
     ------
     UserError
-        The model or the run folder cannot be used.
+        The model, the run folder or an option cannot be used.
     """
     from livestain.session.session import Session
-    from livestain.settings import parse_settings
 
-    settings = parse_settings(options)
+    settings = parse_settings(
+        channel=channel, follow=follow, when_full=when_full, backend=backend, isolate=isolate, fsync=fsync
+    )
     session = Session(model, record, settings, planned=_planned_frame(core))
     session.listen(MdaListener(core, session))
     return session
@@ -157,6 +184,8 @@ class MdaListener:
     def __init__(self, core: CMMCorePlus, session: Session) -> None:
         self._core, self._session = core, session
         self._intake: Intake | None = None
+        # Held by another thread only when a session closes in the middle of a frame: Qt's disconnect does not wait.
+        self._in_hand = threading.Lock()
         events = core.mda.events
         # Strong references: psygnal holds bound methods weakly, and a listener nobody references is silently gone.
         self._slots: tuple[tuple[Any, Any], ...] = (
@@ -185,15 +214,16 @@ class MdaListener:
     def _frame_ready(self, image: Any, event: useq.MDAEvent, meta: Mapping[str, Any]) -> None:
         """Hand over one frame: references only, no copy, no log, nothing that waits (`benchmarks/slot.py` times it)."""
         received_ns = time.monotonic_ns()
-        intake = self._intake
-        if intake is None:
-            self._session.count_unrecorded()
-            return
-        try:
-            image.setflags(write=False)  # no later listener may alter what is being recorded
-            intake.put(image, (event, meta), received_ns, burst="hardware_triggered" in meta)
-        except Exception as error:  # noqa: BLE001 - counted, recorded as a failed row, shown
-            intake.refuse((event, meta), received_ns, f"could not be taken: {error!r}")
+        with self._in_hand:
+            intake = self._intake
+            if intake is None:
+                self._session.count_unrecorded()
+                return
+            try:
+                image.setflags(write=False)  # no later listener may alter what is being recorded
+                intake.put(image, (event, meta), received_ns, burst="hardware_triggered" in meta)
+            except Exception as error:  # noqa: BLE001 - counted, recorded as a failed row, shown
+                intake.refuse((event, meta), received_ns, f"could not be taken: {error!r}")
 
     def _finished(self, sequence: useq.MDASequence) -> None:
         try:
@@ -202,9 +232,10 @@ class MdaListener:
             self._session.report_failure("the run could not be closed", error)
 
     def _end_run(self) -> None:
-        if self._intake is not None:
-            self._intake.end()
-            self._intake = None
+        with self._in_hand:
+            if self._intake is not None:
+                self._intake.end()
+                self._intake = None
 
 
 def _describe_sequence(
