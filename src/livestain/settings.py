@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -53,13 +52,11 @@ def legal_name(name: str, limit: int = 80) -> str:
     return f"{text}_" if text.split(".")[0].lower() in _RESERVED else text
 
 
-def parse_settings(options: Mapping[str, object]) -> SessionSettings:
-    """Return session settings from keyword arguments; `UserError` names the one that is wrong and what is allowed."""
+def parse_settings(**options: object) -> SessionSettings:
+    """Return session settings; `UserError` names the option that is not possible and says what is allowed."""
     try:
-        return SessionSettings.model_validate(dict(options))
+        return SessionSettings.model_validate(options)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            raise UserError(f"unknown option {name!r}: known are {', '.join(SessionSettings.model_fields)}") from None
         raise UserError(f"option {name} = {first['input']!r} is not possible: {first['msg']}") from None

@@ -14,6 +14,7 @@ import typer
 from livestain.cli.summary import summary_lines
 from livestain.cli.table import Display
 from livestain.errors import LivestainError
+from livestain.settings import Backend
 
 if TYPE_CHECKING:
     import useq
@@ -33,7 +34,7 @@ def acquire(
     model: str,
     record: Path,
     channel: str | None = None,
-    backend: str = "auto",
+    backend: Backend = "auto",
     fsync: bool = True,
     as_json: bool = False,
     camera_failure: Callable[[], LivestainError | None] = lambda: None,

@@ -11,6 +11,7 @@ import typer
 
 from livestain.cli.options import AsJson, BackendName, Channel, Fsync, Model, require_above_zero, require_at_least
 from livestain.frames import MIN_SIDE_PX
+from livestain.settings import Backend
 
 if TYPE_CHECKING:
     from livestain.sources.camera import PythonCamera
@@ -75,7 +76,7 @@ def _acquire(
     fps: float,
     output: Path | None,
     model: str,
-    backend: str,
+    backend: Backend,
     fsync: bool,
     as_json: bool,
 ) -> int:
