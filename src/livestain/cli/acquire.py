@@ -50,6 +50,12 @@ def acquire(
     configure_logging(stderr_level="ERROR")  # each frame is a line of its log otherwise
     session = attach(core, model, record, channel=channel, backend=backend, fsync=fsync, when_full="wait")
     interrupted = False
+    if session.frames_at_risk is not None:
+        typer.echo(
+            f"Recording to {session.run}; a crash can cost the frames in memory: at most "
+            f"{session.frames_at_risk}, as a rule a few",
+            err=True,
+        )
     with Display(session) as display:
         try:
             _run_shown(core, sequence, display)

@@ -24,6 +24,7 @@ from livestain.session.status import Counters, Latencies, Rate, Status, Warnings
 from livestain.settings import SessionSettings
 from livestain.stainer.backlog import KINDS
 from livestain.stainer.job import Job
+from livestain.stainer.slots import sweep
 from livestain.store.run import RunFolder
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,8 @@ class Home:
         """Make the folder and start the stainer; `RunError` when the folder cannot be made."""
         self.model, self.settings, self.results = model, settings, results
         self.warnings = Warnings()
+        if settings.isolate:
+            sweep()
         self.folder = None
         self.disk_rate = 0.0
         self._handler: logging.Handler | None = None

@@ -117,6 +117,14 @@ class Session:
         """Return the status of every run of this session, in order."""
         return tuple(recording.status() for recording in self._recordings)
 
+    @property
+    def frames_at_risk(self) -> int | None:
+        """How many frames can be in memory, without a row, at most: what a crash may cost; None before it is known."""
+        if self._planned is None:
+            return None
+        (height, width), dtype = self._planned
+        return max(1, self.settings.intake_max_bytes // (height * width * np.dtype(dtype).itemsize))
+
     def latest(self) -> Stain | None:
         """Return the newest live stain; None before the first."""
         return self._results.latest
