@@ -29,6 +29,8 @@ from livestain.store.planes import PlaneStore, plane_context
 SIDE = 2048
 IN_FLIGHT = 4
 SMALL = 64
+PLACES = ((0, 0), (1, 0), (1, 1))
+"""(image, c) of the three planes of a frame."""
 
 Planes = list[npt.NDArray[np.uint16]]
 Writer = Callable[[Path, Planes, int], None]
@@ -54,9 +56,6 @@ def write_bare(folder: Path, planes: Planes, frames: int) -> None:
                 future.result()
     for future in (one for group in flight for one in group):
         future.result()
-
-
-PLACES = ((0, 0), (1, 0), (1, 1))
 
 
 def bare_image(path: Path, size: tuple[int, int], context: Any) -> Any:
@@ -157,9 +156,8 @@ def cost_per_plane(folder: Path, count: int) -> None:
     shutil.rmtree(place)
     for name, window in windows.items():
         part = times_ms[window]
-        print(
-            f"planes {window.start}-{window.stop}: median {np.median(part):.2f}, p99 {np.percentile(part, 99):.2f} ms ({name})"
-        )
+        p50, p99 = np.percentile(part, (50, 99))
+        print(f"planes {window.start}-{window.stop}: median {p50:.2f}, p99 {p99:.2f} ms ({name})")
     print(f"memory: {grown / (count - windows['early'].start):.2f} bytes a plane")
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from livestain.errors import RunError, StoreCorruptError
 from livestain.frames import Key
+from livestain.store.export import export_ome_tiff
 from livestain.store.ledger import Ledger
 from livestain.store.metadata import measured_channel
 from livestain.store.read import open_run
@@ -211,6 +212,19 @@ def test_a_crashed_run_says_so_and_a_growing_one_does_not(recording: Recording) 
     recording.end()
     assert run.problems == []
     assert run.closed
+
+
+def test_an_image_that_a_killed_writer_left_unfinished_is_no_position(recording: Recording, tmp_path: Path) -> None:
+    recording.raw(0)
+    recording.stain(0)
+    run = recording.end()
+    for unfinished in (image_path(run.path / "raw", 1), image_path(run.path / "stains" / "unet", 1)):
+        (unfinished / "0").mkdir(parents=True)
+    assert run.positions == (0,)
+    assert len(run.channels) == 4
+    with pytest.raises(RunError, match="position 1"):
+        run.array("virtual: nuclei", 1)
+    assert len(export_ome_tiff(run, tmp_path / "out")) == 2
 
 
 def test_problems_name_damaged_lines_and_a_damaged_state(recording: Recording) -> None:

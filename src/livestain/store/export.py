@@ -123,7 +123,7 @@ def _stacks(run: Run, wanted: Sequence[str]) -> Iterator[_Stack]:
         ]
         for kind, folder, checksums in images:
             image = image_path(folder, p)
-            attributes = read_document(image / "zarr.json")["attributes"] if image.is_dir() else {}
+            attributes = read_document(image / "zarr.json")["attributes"] if (image / "zarr.json").is_file() else {}
             channels = tuple(c for c, label in enumerate(_labels(attributes)) if label in wanted)
             if channels and here:
                 name = f"p{p:03d}_{kind}.ome.tif"

@@ -10,13 +10,13 @@ import json
 import math
 import os
 import time
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from isal import isal_zlib
 
 from livestain.errors import StoreFullError
 from livestain.store.failures import as_store_error
@@ -31,10 +31,11 @@ _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
 def crc32(plane: npt.NDArray[Any]) -> str:
     """Return the checksum of a plane as 8 hexadecimal digits: `zlib.crc32` of its little-endian bytes in C order.
 
-    Releases the GIL; copies only a plane that is not contiguous or not little-endian.
+    Copies only a plane that is not contiguous or not little-endian.
     """
+    # The same sum as zlib's, in 0.16 instead of 2.0 ms for 8 MiB: with zlib's, recording lost a quarter of its rate.
     little = np.ascontiguousarray(plane, plane.dtype.newbyteorder("<"))
-    return f"{zlib.crc32(little.reshape(-1).view(np.uint8).data):08x}"
+    return f"{isal_zlib.crc32(little.reshape(-1).view(np.uint8).data):08x}"
 
 
 class Ledger:

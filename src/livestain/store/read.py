@@ -94,7 +94,7 @@ class Run:
         """
         folder = self._model_folder(model) if name.startswith("virtual: ") else self.path / "raw"
         path = image_path(folder, position) if folder else None
-        labels = _labels(path) if path and path.is_dir() else []
+        labels = _labels(path) if path and (path / "zarr.json").is_file() else []
         if path is None or name not in labels:
             raise RunError(
                 f"{self.path} has no channel {name!r} at position {position}: "
@@ -249,10 +249,11 @@ def _chosen(index: int | slice, size: int) -> range:
 
 
 def _positions(folder: Path) -> tuple[int, ...]:
+    """Return the positions whose image is complete (a killed writer may have left one without its last file)."""
     if not folder.is_dir():
         return ()
-    found = (_IMAGE_NAME.fullmatch(entry.name) for entry in folder.iterdir())
-    return tuple(sorted(int(match.group(1)) for match in found if match))
+    found = ((_IMAGE_NAME.fullmatch(entry.name), entry) for entry in folder.iterdir())
+    return tuple(sorted(int(match.group(1)) for match, entry in found if match and (entry / "zarr.json").is_file()))
 
 
 def _channels(image: Path) -> list[Document]:
