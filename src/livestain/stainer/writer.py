@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from livestain.errors import StoreError
+from livestain.errors import FrameError, StoreError
 from livestain.frames import Key
 from livestain.model.read import Model
 from livestain.stainer.job import Geometry
@@ -112,7 +112,7 @@ class StainWriter:
         try:
             store = self._store(entry.key.p)
             entry.pending = [store.begin(entry.key.t, c, entry.key.z, plane) for c, plane in enumerate(entry.stains)]
-        except StoreError as error:
+        except (FrameError, StoreError) as error:
             entry.failure = str(error)
         return entry
 
