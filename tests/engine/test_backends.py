@@ -166,9 +166,14 @@ def test_other_threads_run_while_it_stains(engine: BaseEngine) -> None:
 
     thread = threading.Thread(target=count)
     thread.start()
-    before = turns
-    stain(engine, frame, background)
-    during = turns - before
+    during = 0
+    # A full machine may give the other thread no turn within one stain of some milliseconds.
+    for _ in range(200):
+        before = turns
+        stain(engine, frame, background)
+        during = max(during, turns - before)
+        if during > 1000:
+            break
     stop.set()
     thread.join()
     assert during > 1000
