@@ -12,9 +12,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 import useq
 
+from livestain.engine.opening import open_backend
+from livestain.engine.protocol import Engine
 from livestain.frames import Key
+from livestain.session.intake import Facts, Place, Sequence
+from livestain.session.session import Session
 from livestain.sources.camera import PythonCamera
 from livestain.store.ledger import crc32
 from livestain.store.planes import PlaneReader
@@ -104,3 +109,48 @@ def check_closed(run: Path, **expected: int) -> dict[str, int]:
     assert counters["labelfree"] == sum(counters[name] for name in KINDS)
     assert {name: counters[name] for name in expected} == expected
     return counters
+
+
+class Feed:
+    """A run of a source that delivers what it is told to, for frames that no camera here makes."""
+
+    def __init__(self, session: Session, channel: str = "BF") -> None:
+        self._channel = channel
+        self._t = 0
+        self.intake = session.begin_run(Sequence("BF", place=self._place, describe=lambda _: FACTS))
+
+    def put(self, *images: Counts, burst: bool = False) -> None:
+        """Deliver the images as the next time points."""
+        for image in images:
+            self.intake.put(image, self._t, time.monotonic_ns(), burst=burst)
+            self._t += 1
+
+    def _place(self, t: int) -> Place:
+        return Place(Key(0, t, 0), self._channel, "")
+
+
+FACTS = Facts(time_s=0.0, exposure_ms=10.0, pixel_um=0.65, stage_um=(0.0, 0.0, 0.0))
+
+
+class EngineForTests:
+    """An engine whose `stain` a test may slow down, stop or break; as `openvino` does it otherwise."""
+
+    def __init__(self, engine: Engine, before: Callable[[int], None]) -> None:
+        self._engine, self._before = engine, before
+        self._number = 0
+        self.info = engine.info
+        self.warm_up, self.close = engine.warm_up, engine.close
+
+    def stain(self, *passed: Any) -> npt.NDArray[np.uint16]:
+        self._number += 1
+        self._before(self._number)
+        return self._engine.stain(*passed)
+
+
+def break_engine(monkeypatch: pytest.MonkeyPatch, before: Callable[[int], None]) -> None:
+    """Call ``before(n)`` ahead of the n-th stain of each engine (n = 1, 2, ...); only with ``isolate=False``."""
+
+    def opened(*passed: Any, **named: Any) -> EngineForTests:
+        return EngineForTests(open_backend(*passed, **named), before)
+
+    monkeypatch.setattr("livestain.stainer.loop.open_backend", opened)

@@ -155,10 +155,14 @@ class Recorder:
         self._write_rows()
 
     def _check_folder(self) -> None:
+        """See whether the run folder is still there; if not, what was saved in it is lost, too."""
         try:
-            self._gone = not os.path.samestat(self._path.stat(), self._identity)
+            gone = not os.path.samestat(self._path.stat(), self._identity)
         except OSError:
+            gone = True
+        if gone and not self._gone:
             self._gone = True
+            self.failed, self.saved, self.labelfree = self.failed + self.saved, 0, 0
 
     def _close(self) -> None:
         """Settle every row; what the disk does not take now counts as failed."""

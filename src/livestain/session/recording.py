@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from livestain.errors import LivestainError, StoreError
+from livestain.errors import LivestainError, RunError, StoreError
 from livestain.frames import Frame
 from livestain.model.read import Model
 from livestain.session.forecast import disk_rate, doubts
@@ -49,25 +49,16 @@ class Home:
         self.warnings = Warnings()
         if settings.isolate:
             sweep()
-        self.folder = None
+        self.folder: RunFolder | None = None
         self.disk_rate = 0.0
         self._handler: logging.Handler | None = None
-        if record is not None:
-            self.folder = RunFolder.create(record, settings.model_dump(mode="json"))
-            self._handler = _log_to(self.folder.log_path)
-            self.disk_rate = disk_rate(self.folder.path)
-            log.info("the disk takes %.0f MiB/s", self.disk_rate / 2**20)
-        shape, dtype = planned or (None, "uint16")
-        self.stains = self._stain_folder(model)
-        job = Job(
-            model=model.folder, raw=self.folder.raw if self.folder else None,
-            stains=self.stains, backend=settings.backend, fsync=settings.fsync,
-            queue_bytes=settings.stain_queue_bytes, planned_shape=shape, planned_dtype=dtype,
-        )  # fmt: skip
-        errors = self.folder.path / "stainer-errors.txt" if self.folder else None
-        self.staining = Staining(model, job, settings, results, self.warn, errors)
-        if job.black == 0:
-            log.info("camera offset (black) is not known and taken as 0 counts")
+        try:
+            self._make_folder(record)
+            self.stains = self._stain_folder(model)
+            self.staining = self._start_stainer(planned)
+        except BaseException:
+            self.close()
+            raise
 
     def warn(self, text: str) -> None:
         """Note a warning: logged and told to listeners when it is new."""
@@ -82,6 +73,29 @@ class Home:
         if self._handler is not None:
             logging.getLogger("livestain").removeHandler(self._handler)
             self._handler.close()
+
+    def _make_folder(self, record: Path | None) -> None:
+        if record is None:
+            return
+        self.folder = RunFolder.create(record, self.settings.model_dump(mode="json"))
+        self._handler = _log_to(self.folder.log_path)
+        try:
+            self.disk_rate = disk_rate(self.folder.path)
+        except OSError as error:
+            raise RunError(f"{record} takes no data ({error.strerror or error}): choose a disk with room") from error
+        log.info("the disk takes %.0f MiB/s", self.disk_rate / 2**20)
+
+    def _start_stainer(self, planned: tuple[tuple[int, int], str] | None) -> Staining:
+        shape, dtype = planned or (None, "uint16")
+        job = Job(
+            model=self.model.folder, raw=self.folder.raw if self.folder else None,
+            stains=self.stains, backend=self.settings.backend, fsync=self.settings.fsync,
+            queue_bytes=self.settings.stain_queue_bytes, planned_shape=shape, planned_dtype=dtype,
+        )  # fmt: skip
+        if job.black == 0:
+            log.info("camera offset (black) is not known and taken as 0 counts")
+        errors = self.folder.path / "stainer-errors.txt" if self.folder else None
+        return Staining(self.model, job, self.settings, self.results, self.warn, errors)
 
     def _stain_folder(self, model: Model) -> Path | None:
         if self.folder is None:
@@ -109,7 +123,7 @@ class Recording:
         self._frames, self._stains = Rate(), Rate()
         self._rates = (0.0, 0.0)
         self._recorded = threading.Event()
-        self._closed = False
+        self._abandoned = self._closed = False
         self._bytes_per_frame = 0
 
     def open(self, home: Home, on_finished: Callable[[], None]) -> None:
@@ -131,11 +145,13 @@ class Recording:
                 on_first=self._prepare, on_end=self._finish, warn=home.warn,
             )  # fmt: skip
         threading.Thread(target=self._watch, name="livestain-watchdog", daemon=True).start()
+        if self._abandoned:
+            home.staining.abandon()
 
     def fail(self, why: str) -> None:
         """The run could not be opened: every frame counts as failed."""
-        self.failure = why
-        self._recorder = Passer(self.intake, self.sequence, on_first=lambda _: None, on_end=self.finished.set)
+        self.home, self.failure = None, why
+        self._recorder = Passer(self.intake, self.sequence, on_first=lambda _: None, on_end=self._finish_failed)
 
     def counters(self) -> Counters:
         """Return the counters as they stand."""
@@ -157,10 +173,10 @@ class Recording:
         """Return a snapshot; cheap, any thread."""
         home = self.home
         counters = self.counters()
-        if home is None:
-            return Status(state="recording", counters=counters, warnings=(self.failure,) if self.failure else ())
-        folder = home.folder
         state = "closed" if self._closed else "finishing" if self._recorded.is_set() else "recording"
+        if home is None:
+            return Status(state=state, counters=counters, warnings=(self.failure,) if self.failure else ())
+        folder = home.folder
         disk_free, disk_left = self._disk()
         return Status(
             state=state,
@@ -182,6 +198,7 @@ class Recording:
 
     def abandon(self) -> None:
         """Stop staining; what is received is still recorded."""
+        self._abandoned = True
         if self.home is not None:
             self.home.staining.abandon()
 
@@ -212,6 +229,11 @@ class Recording:
             home.folder.close()
         home.staining.finish()
         self._recorded.set()
+
+    def _finish_failed(self) -> None:
+        self.publisher.close()
+        self._closed = True
+        self.finished.set()
 
     def _watch(self) -> None:
         """The watchdog: once a second rates, silence, ``run.json``; at the end the last ``run.json``."""

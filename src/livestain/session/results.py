@@ -53,6 +53,11 @@ class Results:
         """The newest live stain; None before the first."""
         return self._latest
 
+    @property
+    def is_telling(self) -> bool:
+        """Whether the caller is a listener."""
+        return threading.current_thread() is self._thread
+
     def show(self, stain: Stain) -> None:
         """Offer a live stain."""
         with self._change:
@@ -92,7 +97,7 @@ class Results:
         with self._change:
             self._closed = True
             self._change.notify_all()
-        if threading.current_thread() is not self._thread:
+        if not self.is_telling:
             self._thread.join()
 
     def _run(self) -> None:

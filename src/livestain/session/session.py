@@ -80,7 +80,11 @@ class Session:
         self._failures: list[str] = []
         self._listener: Listener | None = None
         self._closing, self._abandoned, self._closed = threading.Event(), threading.Event(), threading.Event()
-        self._next_home: Home | None = self._make_home(first=True)
+        try:
+            self._next_home: Home | None = self._make_home(first=True)
+        except BaseException:
+            self._results.close()
+            raise
         self._to_open: queue.SimpleQueue[Recording | None] = queue.SimpleQueue()
         self._opener = threading.Thread(target=self._open_recordings, name="livestain-opener", daemon=True)
         self._opener.start()
@@ -141,17 +145,19 @@ class Session:
         """
         key = Key(*key)
         until = time.monotonic() + timeout_s
-        tail: LedgerTail | None = None
+        seen: Home | None = None
         while True:
-            latest = self._results.latest
-            if latest is not None and latest.key == key:
-                return latest
-            folder = self._stain_folder()
-            if folder is not None:
-                tail = tail or LedgerTail(folder / "ledger.jsonl")
+            home = self._recordings[-1].home if self._recordings else None
+            if home is not seen:
+                seen, tail = home, LedgerTail(home.stains / "ledger.jsonl") if home and home.stains else None
+            if home is not None:
+                latest = home.staining.latest
+                if latest is not None and latest.key == key:
+                    return latest
+            if home is not None and home.stains is not None and tail is not None:
                 for row in tail.new_rows():
                     if "state" in row and (row["p"], row["t"], row["z"]) == key:
-                        return _read_stain(folder, row, self._model.stains)
+                        return _read_stain(home.stains, row, self._model.stains)
             left = until - time.monotonic()
             if left <= 0:
                 raise TimeoutError(f"plane {key} was not stained within {timeout_s:g} s: {self.status.counters}")
@@ -167,7 +173,8 @@ class Session:
         if not drain:
             self._abandoned.set()
         if self._closing.is_set():
-            self._closed.wait(timeout_s)
+            if not self._results.is_telling:  # else the first call waits for this listener
+                self._closed.wait(timeout_s)
             return
         self._closing.set()
         if self._listener is not None:
@@ -225,13 +232,23 @@ class Session:
         try:
             home, self._next_home = self._next_home or self._make_home(first=False), None
         except (LivestainError, OSError) as error:
-            text = f"the run could not be opened, nothing of it is recorded: {error}"
-            log.error("%s", text)
-            self._results.warn(text)
-            recording.fail(text)
-            return
-        if home is not None:
+            self._fail(recording, error)
+        else:
+            self._start(recording, home)
+
+    def _start(self, recording: Recording, home: Home) -> None:
+        try:
             recording.open(home, self._told_finished(home))
+        except (LivestainError, OSError) as error:  # such as: its folder was deleted since
+            home.staining.kill()
+            home.close()
+            self._fail(recording, error)
+
+    def _fail(self, recording: Recording, error: Exception) -> None:
+        text = f"the run could not be opened, nothing of it is recorded: {error}"
+        log.error("%s", text)
+        self._results.warn(text)
+        recording.fail(text)
 
     def _told_finished(self, home: Home) -> Callable[[], None]:
         path = str(home.folder.path) if home.folder else ""
@@ -252,7 +269,7 @@ class Session:
         home.staining.ended.wait(10)
         recording = Recording(Sequence(None, _no_frame, _no_frame, why="no sequence was run"), self.settings)
         self._recordings.append(recording)
-        recording.open(home, self._told_finished(home))
+        self._start(recording, home)
         recording.intake.end()
         recording.finished.wait(10)
 
@@ -262,13 +279,6 @@ class Session:
             while not recording.finished.wait(_POLL_S) and not self._abandoned.is_set():
                 if until is not None and time.monotonic() > until:
                     return
-
-    def _stain_folder(self) -> Path | None:
-        run = self.run
-        home = self._recordings[-1].home if self._recordings else None
-        if run is None or home is None or home.folder is None:
-            return None
-        return home.stains
 
 
 def _no_frame(_: object) -> NoReturn:

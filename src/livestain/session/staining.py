@@ -49,6 +49,7 @@ class Staining:
     ) -> None:
         self.totals = dict.fromkeys(KINDS, 0)
         self.shown = 0
+        self.latest: Stain | None = None
         self.engine: dict[str, object] = {}
         self.latencies = Latencies()
         self.off = ""
@@ -212,9 +213,8 @@ class Staining:
         self.latencies.add("total", timing.total_ms)
         check = InputCheck(**{**message["input"], "warnings": tuple(message["input"]["warnings"])})
         self.shown += 1
-        self._results.show(
-            Stain(tag.key, self._stains.copy(), self._model.stains, message["engine"], True, timing, check)
-        )
+        self.latest = Stain(tag.key, self._stains.copy(), self._model.stains, message["engine"], True, timing, check)
+        self._results.show(self.latest)
 
     def _take_rows(self, message: Message) -> None:
         self.totals = {name: message[name] for name in self.totals}

@@ -62,7 +62,7 @@ class StainLoop:
         self._exposures: dict[int, list[tuple[int, int]]] = {}
         self._geometry: Geometry | None = None
         self._image: Counts | None = None
-        self._asked = self._draining = self._quitting = self._raw_closed = False
+        self._asked = self._draining = self._quitting = False
         self._failures = 0
 
     def run(self) -> None:
@@ -151,8 +151,8 @@ class StainLoop:
         )
 
     def _finished(self) -> bool:
-        """All that was recorded has a row (or, without a record, the session said close)."""
-        if not self._draining or (self._tail is not None and not self._raw_closed):
+        """All that was recorded has a row; nothing is recorded any more once the session has said ``close``."""
+        if not self._draining:
             return False
         for key in list(self._backlog.waiting()):
             if self._shades.needs_first(key.p):
@@ -236,9 +236,7 @@ class StainLoop:
         if self._tail is None:
             return
         for row in self._tail.new_rows():
-            if "close" in row:
-                self._raw_closed = True
-            elif row.get("state") == "ok" and row["c"] == 0:
+            if row.get("state") == "ok" and row["c"] == 0:
                 key, exposure_us = Key(row["p"], row["t"], row["z"]), round(1000 * row["exposure_ms"])
                 self._backlog.add_raw(key)
                 changes = self._exposures.setdefault(key.p, [])
