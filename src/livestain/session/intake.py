@@ -84,14 +84,11 @@ class Sequence:
             return UNKNOWN
 
 
-class _Arrival(NamedTuple):
-    """What the slot says of one frame; ``image`` is None and ``reason`` says why when it cannot be recorded."""
+_Arrival = tuple[int, Any, Any, int, str]
+"""What the slot says of a frame: number, image (None: it cannot be recorded), what was passed, received_ns, reason.
 
-    number: int
-    image: Any
-    passed: Any
-    received_ns: int
-    reason: str
+A plain tuple: a named one takes a call, and a call in the slot takes microseconds.
+"""
 
 
 class Item(NamedTuple):
@@ -140,17 +137,18 @@ class Intake:
     def put(self, image: Any, passed: Any, received_ns: int, *, burst: bool) -> None:
         """Take one frame: a reference, no copy. With ``when_full="wait"`` it may wait up to 1 s, never in a burst."""
         size = image.nbytes
-        if not (self._has_room(size) or (self._may_wait and not burst and self._room_after_wait(size))):
+        waiting = self._put_bytes - self._done_bytes  # `_has_room`, without the call
+        full = waiting and waiting + size > self.limit_bytes
+        if full and (burst or not self._may_wait or not self._room_after_wait(size)):
             self.refuse(passed, received_ns, FULL)
             return
         self._put_bytes += size
-        self.first_ns, self.last_ns = self.first_ns or received_ns, received_ns
-        self._arrivals.put(_Arrival(self.received, image, passed, received_ns, ""))
+        self._arrivals.put((self.received, image, passed, received_ns, ""))
         self.received += 1
 
     def refuse(self, passed: Any, received_ns: int, reason: str) -> None:
         """Count a frame that cannot be recorded: it gets its row, with the reason."""
-        self._arrivals.put(_Arrival(self.received, None, passed, received_ns, reason))
+        self._arrivals.put((self.received, None, passed, received_ns, reason))
         self.received += 1
 
     def end(self) -> None:
@@ -178,6 +176,7 @@ class Intake:
         while (arrival := self._arrivals.get()) is not None:
             item = self._placed(arrival)
             self.queue.put(item)
+            self.first_ns, self.last_ns = self.first_ns or item.received_ns, item.received_ns
             if item.label_free and item.image is not None:
                 self._show(item)
         self.queue.put(None)

@@ -220,7 +220,7 @@ class MdaListener:
                 self._session.count_unrecorded()
                 return
             try:
-                image.setflags(write=False)  # no later listener may alter what is being recorded
+                image.setflags(False)  # not writeable: no later listener may alter what is being recorded
                 intake.put(image, (event, meta), received_ns, burst="hardware_triggered" in meta)
             except Exception as error:  # noqa: BLE001 - counted, recorded as a failed row, shown
                 intake.refuse((event, meta), received_ns, f"could not be taken: {error!r}")
