@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import itertools
 import json
 import os
 import platform
@@ -50,7 +51,8 @@ class Report:
         self._rows: dict[str, dict[str, float]] = {}
         self._checks: list[dict[str, object]] = []
         self._facts = machine()
-        self._settings = {key: value for key, value in vars(asked).items() if key not in ("folder", "quick")}
+        asked_for = {key: value for key, value in vars(asked).items() if key not in ("folder", "quick")}
+        self._settings = {**asked_for, "model": Path(asked.model).name}
         self._began = time.time()
         print(f"{name}{' --quick' if asked.quick else ''}")
         for key, value in self._facts.items():
@@ -104,7 +106,7 @@ def machine() -> dict[str, object]:
         "cores": os.cpu_count() or 0,
         "memory GiB": round(psutil.virtual_memory().total / 2**30, 1),
         "load at the start": _load(),
-        "system": platform.platform(),
+        "system": f"{platform.system()} {platform.release().split('-')[0]} {platform.machine()}",
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in _PACKAGES},
         "commit": _commit(),
@@ -134,18 +136,20 @@ def ready_camera(side: int, exposure_ms: float, count: int = 16) -> PythonCamera
 def acquire(core: CMMCorePlus, frames: int, interval_s: float = 0.0) -> npt.NDArray[np.float64]:
     """Run a software-timed acquisition on this thread; return when each frame was delivered (s of `perf_counter`)."""
     # Bursts are the camera's pace; what could slow an acquisition is what happens between software-timed frames.
-    core.mda.engine.use_hardware_sequencing = False
-    times: list[float] = []
+    if core.mda.engine is not None:
+        core.mda.engine.use_hardware_sequencing = False
+    times = np.zeros(frames)  # made beforehand: nothing of the benchmark grows while it runs
+    numbers = itertools.count()
 
     def note() -> None:
-        times.append(time.perf_counter())
+        times[next(numbers)] = time.perf_counter()
 
     core.mda.events.frameReady.connect(note)
     try:
         core.mda.run(useq.MDASequence(time_plan=useq.TIntervalLoops(interval=interval_s, loops=frames)))
     finally:
         core.mda.events.frameReady.disconnect(note)
-    return np.array(times)
+    return times[: next(numbers)]
 
 
 def wait_until_ready(session: Session) -> None:

@@ -88,7 +88,8 @@ def to_disk(camera: PythonCamera, asked: argparse.Namespace, precision: Precisio
     if counters.live + counters.late != asked.frames:
         raise RuntimeError(f"this run counts for nothing: {counters}, {session.status.warnings}")
     rows, _ = read_rows(next((run / "stains").iterdir()) / "ledger.jsonl")
-    return asked.frames / (float(rows[-1]["close"]) - began_s)
+    ended_s: float = rows[-1]["close"]
+    return float(asked.frames / (ended_s - began_s))
 
 
 def live_ages_ms(camera: PythonCamera, asked: argparse.Namespace, run: Path) -> list[float]:
@@ -151,7 +152,8 @@ def rebuild(model: Model) -> Generator:
     network.load_state_dict(
         {name: torch.from_numpy(numpy_helper.to_array(tensors[name]).copy()) for name in network.state_dict()}
     )
-    return network.requires_grad_(False)
+    network.requires_grad_(False)
+    return network
 
 
 def stain_by_torch(network: Generator, bf16: bool, image: Counts, shade: Field, black: float, offset: float) -> Stains:
@@ -163,7 +165,8 @@ def stain_by_torch(network: Generator, bf16: bool, image: Counts, shade: Field, 
         contrast = ((counts - black) * scale - offset).clamp(-1, 1)
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             stains = network(contrast).float()
-        return (stains[0].clamp(0, 1) * 65535).round().numpy().astype(np.uint16)
+        counts_out: Stains = (stains[0].clamp(0, 1) * 65535).round().numpy().astype(np.uint16)
+        return counts_out
 
 
 def time_ms(call: Callable[[], object]) -> float:
