@@ -76,7 +76,7 @@ class Pair:
 def simulate(condition: Condition, seed: int) -> Pair:
     """Return one frame of spindle cells, its contrast and its stains; the same seed gives the same pair."""
     shape = (condition.side_px, condition.side_px)
-    transmission, truth = _field(condition, shape, seed)
+    transmission, truth = _field(condition, seed)
     camera = Camera(CAMERA.model_copy(update={"electrons": condition.electrons}), seed)
     frame = camera.expose(transmission, 0, illumination(shape, seed))
     contrast = normalise(frame, estimate_background(frame, CAMERA.offset), CONTRAST_CONSTANT)
@@ -86,11 +86,16 @@ def simulate(condition: Condition, seed: int) -> Pair:
     return Pair(frame, contrast, truth / np.float32(FULL_SCALE), measured / np.float32(FULL_SCALE))
 
 
-def _field(condition: Condition, shape: tuple[int, int], seed: int) -> tuple[Field, Field]:
-    if condition.density == 0:
-        return np.ones(shape, np.float32), np.zeros((len(STAINS), *shape), np.float32)
+def _specimen(condition: Condition, seed: int) -> Specimen:
     look = SPINDLE.replace(pixel_um=condition.pixel_um, density_mm2=SPINDLE.density_mm2 * condition.density)
-    specimen = Specimen(look, shape, seed)
+    return Specimen(look, (condition.side_px, condition.side_px), seed)
+
+
+def _field(condition: Condition, seed: int) -> tuple[Field, Field]:
+    if condition.density == 0:
+        shape = (condition.side_px, condition.side_px)
+        return np.ones(shape, np.float32), np.zeros((len(STAINS), *shape), np.float32)
+    specimen = _specimen(condition, seed)
     truth = np.stack([specimen.fluorescence("nuclei"), specimen.fluorescence("membrane")])
     return specimen.transmission(condition.z_um), truth
 
@@ -108,7 +113,7 @@ def draw_condition(rng: np.random.Generator, side_px: int) -> Condition:
 
 
 def crops(pairs: Sequence[Pair], rng: np.random.Generator, side_px: int, batch: int) -> Iterator[tuple[Field, Field]]:
-    """Yield batches for ever: contrast (N, 1, Y, X) and stains (N, 2, Y, X) in [0, 1].
+    """Yield batches for ever: contrast (N, 1, Y, X) and noiseless stains (N, 2, Y, X), float32.
 
     70 % of the crops are centred near a nucleus: with uniform crops, mostly empty, training falls towards the
     background. Flips and quarter turns at random.
@@ -117,8 +122,7 @@ def crops(pairs: Sequence[Pair], rng: np.random.Generator, side_px: int, batch: 
     populated = [index for index, points in enumerate(centres) if len(points) > 100]
     while True:
         chosen = [_crop(pairs, centres, populated, rng, side_px) for _ in range(batch)]
-        x, y = (np.stack([pair[part] for pair in chosen]) for part in (0, 1))
-        yield x, y
+        yield np.stack([contrast for contrast, _ in chosen]), np.stack([stains for _, stains in chosen])
 
 
 def _crop(
@@ -149,7 +153,8 @@ def _turn(planes: Field, turns: int, mirrored: bool) -> Field:
 def _local_sd(contrast: Field, sigma_px: float) -> Field:
     mean = ndimage.gaussian_filter(contrast, sigma_px)
     square = ndimage.gaussian_filter(contrast**2, sigma_px)
-    return np.sqrt(np.maximum(square - mean**2, 0))
+    deviation: Field = np.sqrt(np.maximum(square - mean**2, 0))
+    return deviation
 
 
 Predictor = Callable[[Field], Field]
@@ -192,3 +197,15 @@ def judge(predict: Predictor, pairs: Sequence[Pair]) -> Agreement:
         rows.append([[pearson(guess[s], measured[s]) for s in range(2)] for measured in (pair.truth, pair.camera)])
     table = np.array(rows, np.float32)
     return Agreement(table[:, 0], table[:, 1])
+
+
+def equal_nuclei(condition: Condition, seed: int) -> float:
+    """Return what perfect shapes would score: r of the true nuclei, all made equally bright, to the true ones.
+
+    How much stain one nucleus took up is hardly to be seen without the stain, so this is about what can be reached.
+    """
+    maps = _specimen(condition, seed).maps()
+    ids = np.unique(maps.nuclear)[1:]
+    factor = np.zeros(int(ids.max()) + 1, np.float32)
+    factor[ids] = 1 / np.maximum(ndimage.mean(maps.nuclei, maps.nuclear, ids), 1e-3)
+    return pearson(*(ndimage.gaussian_filter(stain, 1) for stain in (maps.nuclei * factor[maps.nuclear], maps.nuclei)))
