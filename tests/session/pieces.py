@@ -125,8 +125,11 @@ class Feed:
             self.intake.put(image, self._t, time.monotonic_ns(), burst=burst)
             self._t += 1
 
-    def _place(self, t: int) -> Place:
-        return Place(Key(0, t, 0), self._channel, "")
+    def end(self) -> None:
+        self.intake.end()
+
+    def _place(self, t: Any) -> Place:
+        return Place(Key(0, int(t), 0), self._channel, "")
 
 
 FACTS = Facts(time_s=0.0, exposure_ms=10.0, pixel_um=0.65, stage_um=(0.0, 0.0, 0.0))

@@ -375,5 +375,5 @@ def test_frames_of_a_source_of_another_kind_are_recorded_too(model_folder: Path,
     with attached(model_folder, tmp_path / "run") as (_, session):
         feed = Feed(session)
         feed.put(frame(0), frame(1))
-        feed.intake.end()
+        feed.end()
     check_closed(tmp_path / "run", saved=2, behind=0, unstained=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import threading
@@ -20,6 +21,8 @@ from livestain.store.inflight import pump
 from livestain.store.ledger import Ledger
 from livestain.store.planes import PendingPlane
 from livestain.store.run import RunFolder
+
+log = logging.getLogger(__name__)
 
 _ROWS_KEPT = 65536
 GONE = "the run folder was deleted or replaced while recording"
@@ -94,6 +97,9 @@ class Recorder:
                 self._on_first(entry.frame)
         except (FrameError, StoreError) as error:
             entry.failure = str(error)
+        except Exception as error:
+            log.exception("frame %d could not be recorded", item.number)
+            entry.failure = f"could not be recorded: {error!r}"
         return entry
 
     def _complete(self, entry: _Entry) -> None:
@@ -119,7 +125,8 @@ class Recorder:
         item, frame = entry.item, entry.frame
         return {
             "v": 1, "n": item.number, "p": item.key.p, "t": item.key.t, "z": item.key.z,
-            "c": self._images.channel(item.channel), "kind": "measured", "state": "failed" if entry.failure else "ok",
+            "c": self._images.channel(item.channel) if item.channel else -1,
+            "kind": "measured", "state": "failed" if entry.failure else "ok",
             "time": time.time() - (time.monotonic_ns() - item.received_ns) / 1e9,
             "elapsed_ms": 1e3 * frame.time_s if frame else None, "exposure_ms": frame.exposure_ms if frame else 0.0,
             "xyz": frame.stage_um if frame else (math.nan,) * 3, "crc32": checksum,

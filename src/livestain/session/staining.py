@@ -244,7 +244,7 @@ class Staining:
                 return
             self._warn(f"the stainer ended ({how}) and is started again with backend {follow.backend!r}")
             self._plans.append(follow)
-        self._start(follow)
+            self._start(follow)
 
     def _next_plan(self) -> Job | None:
         """What to try after the plans so far: the same once more, then another backend, then nothing."""

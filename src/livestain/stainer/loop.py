@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
@@ -12,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from filelock import BaseFileLock
 
 from livestain.contrast import check_input, require_stainable
 from livestain.engine.opening import open_backend
@@ -36,7 +36,6 @@ _DRAIN_POLL_S = 0.002
 _FIRST_PLANE_S = 0.2
 _ALIVE_S = 1.0
 _FAILURES_IN_A_ROW = 3
-_END_S = 2.0
 
 
 class StainLoop:
@@ -74,10 +73,11 @@ class StainLoop:
             The model cannot be read, no engine can be opened, or three planes in a row failed in the engine.
         """
         self._model: Model = read_model(self._job.model)
-        self._lock = self._take_lock()
-        try:
+        with contextlib.ExitStack() as stack:
+            if self._job.stains is not None:
+                stack.callback(lock_folder(self._job.stains).release)
             self._go_on_after_another()
-            self._open_engine()
+            self._open_engine(stack)
             while not self._quitting:
                 self._obey()
                 self._note_written()
@@ -91,15 +91,10 @@ class StainLoop:
                     break
                 self._wake.wait(_DRAIN_POLL_S if self._draining else _POLL_S)
                 self._wake.clear()
-            self._end()
-        finally:
-            if self._lock is not None:
-                self._lock.release()
+            if not self._quitting:
+                self._end()
 
     # -- beginning and end ---------------------------------------------------------------------------------------
-
-    def _take_lock(self) -> BaseFileLock | None:
-        return lock_folder(self._job.stains) if self._job.stains is not None else None
 
     def _go_on_after_another(self) -> None:
         """Read what an earlier stainer of this run has left."""
@@ -117,19 +112,19 @@ class StainLoop:
         for problem in problems:
             self._say({"is": "warning", "text": f"stain ledger: {problem}"})
 
-    def _open_engine(self) -> None:
+    def _open_engine(self, stack: contextlib.ExitStack) -> None:
         job = self._job
         began = time.monotonic()
-        dtype = np.dtype(job.planned_dtype)
+        shape = job.planned_shape if job.planned_shape and min(job.planned_shape) >= MIN_SIDE_PX else None
         self._engine: Engine = open_backend(
-            self._model, job.backend, shape=job.planned_shape, dtype=dtype, precision=job.precision
+            self._model, job.backend, shape=shape, dtype=np.dtype(job.planned_dtype), precision=job.precision
         )
-        if job.planned_shape is not None:
-            self._engine.warm_up(job.planned_shape, dtype)
+        stack.callback(self._engine.close)
         info = asdict(self._engine.info)
         self._engine_id = f"e{self._engine_number}"
         self._writer = self._open_writer(info)
         if self._writer is not None:
+            stack.callback(self._writer.abandon)
             self._writer.note({"v": 1, "engine": self._engine_id, **info})
         self._say({"is": "ready", "id": self._engine_id, "engine": info, "ms": 1e3 * (time.monotonic() - began)})
         self._report()
@@ -162,20 +157,15 @@ class StainLoop:
         return True
 
     def _end(self) -> None:
-        """Write out; after ``quit`` within two seconds and without the ``close`` row."""
-        closing = not self._quitting
+        """Write out and close; after ``quit`` or an error only what waits is written, without the ``close`` row."""
         if self._writer is not None:
             self._writer.end()
-            until = time.monotonic() + _END_S
-            while not self._writer.join(_ALIVE_S / 2) and (closing or time.monotonic() < until):
+            while not self._writer.join(_ALIVE_S / 2):
                 self._note_written()
                 self._say({"is": "alive"})
             self._note_written()
-            if closing:
-                self._writer.close(self._counters(), list(self._backlog.waiting()))
-        self._engine.close()
-        if closing:
-            self._say({"is": "closed", **self._counters()})
+            self._writer.close(self._counters(), list(self._backlog.waiting()))
+        self._say({"is": "closed", **self._counters()})
 
     # -- messages --------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import shutil
 import threading
@@ -21,7 +22,10 @@ from livestain.store.ledger import Ledger
 from livestain.store.metadata import virtual_channel
 from livestain.store.planes import PendingPlane, PlaneStore
 
+log = logging.getLogger(__name__)
+
 _DEPTH = 3
+_END_S = 2.0
 
 Row = dict[str, object]
 
@@ -103,6 +107,12 @@ class StainWriter:
             store.close(note={"planes_without_stain": [[key.t, key.z] for key in behind if key.p == p]})
         self._ledger.close(counters)
 
+    def abandon(self) -> None:
+        """Write what waits for at most two seconds, close the ledger without a ``close`` row; nothing after `close`."""
+        self.end()
+        if self.join(_END_S):
+            self._ledger.abandon()
+
     def _run(self) -> None:
         pump(self._queue, self._begin, self._complete, _DEPTH, idle=lambda: None)
 
@@ -114,6 +124,9 @@ class StainWriter:
             entry.pending = [store.begin(entry.key.t, c, entry.key.z, plane) for c, plane in enumerate(entry.stains)]
         except (FrameError, StoreError) as error:
             entry.failure = str(error)
+        except Exception as error:
+            log.exception("%s could not be written", entry.key)
+            entry.failure = f"could not be written: {error!r}"
         return entry
 
     def _complete(self, entry: _Entry) -> None:
