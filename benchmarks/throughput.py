@@ -146,7 +146,8 @@ def open_engines(model: Model) -> dict[str, Engine]:
 
 def rebuild(model: Model) -> Generator:
     """Return the network of the demo model in torch, with the weights of its ONNX file."""
-    network = Generator(len(model.stains)).eval()
+    network = Generator(len(model.stains))
+    network.eval()
     network.fold()
     tensors = {each.name: each for each in model.generator().graph.initializer}
     network.load_state_dict(
