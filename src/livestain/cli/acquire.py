@@ -48,26 +48,30 @@ def acquire(
     from livestain.sources.mda import attach
 
     configure_logging(stderr_level="ERROR")  # each frame is a line of its log otherwise
-    session = attach(core, model, record, channel=channel, backend=backend, fsync=fsync, when_full="wait")
     interrupted = False
+    with attach(core, model, record, channel=channel, backend=backend, fsync=fsync, when_full="wait") as session:
+        _announce(session)
+        with Display(session) as display:
+            try:
+                _run_shown(core, sequence, display)
+                _close_shown(session, display)
+            except KeyboardInterrupt:
+                interrupted = True
+                core.mda.cancel()
+                _stop(session, display)
+    failure = camera_failure()
+    code = INTERRUPTED if interrupted else _exit_code(session, core, failure)
+    _print_summary(session, core, failure, as_json)
+    return code
+
+
+def _announce(session: Session) -> None:
     if session.frames_at_risk is not None:
         typer.echo(
             f"Recording to {session.run}; a crash can cost the frames in memory: at most "
             f"{session.frames_at_risk}, as a rule a few",
             err=True,
         )
-    with Display(session) as display:
-        try:
-            _run_shown(core, sequence, display)
-            _close_shown(session, display)
-        except KeyboardInterrupt:
-            interrupted = True
-            core.mda.cancel()
-            _stop(session, display)
-    failure = camera_failure()
-    code = INTERRUPTED if interrupted else _exit_code(session, core, failure)
-    _print_summary(session, core, failure, as_json)
-    return code
 
 
 def _run_shown(core: CMMCorePlus, sequence: useq.MDASequence, display: Display) -> None:

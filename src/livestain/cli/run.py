@@ -102,7 +102,8 @@ def _check(core: CMMCorePlus, sequence: useq.MDASequence, channel: str | None) -
 
     if not core.getCameraDevice():
         raise UserError("the configuration names no camera: set one (Core, Camera) in it")
-    for wanted in sequence.channels:
+    plans = [sequence, *(position.sequence for position in sequence.stage_positions if position.sequence)]
+    for wanted in (each for plan in plans for each in plan.channels):
         group = wanted.group
         presets = core.getAvailableConfigs(group)
         if wanted.config not in presets:
