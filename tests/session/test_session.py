@@ -346,6 +346,7 @@ def test_a_run_folder_deleted_before_the_first_frame_is_named_and_every_frame_co
     told: list[str] = []
     with attached(model_folder, tmp_path / "run") as (core, session):
         session.warning.connect(told.append)
+        await_that(partial(engine_ready, session))  # nobody writes into it while it goes
         shutil.rmtree(tmp_path / "run")
         core.mda.run(timed(3))
     counters = session.status.counters
