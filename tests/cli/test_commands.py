@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from mm_test_adapters import device_adapter_path
+from pymmcore_plus import find_micromanager
 
 from livestain.store.planes import PlaneStore
 from livestain.store.read import open_run
@@ -21,7 +21,8 @@ from tests.session.pieces import await_that, check_closed, frame, raw_plane
 @pytest.fixture
 def small_config(tmp_path: Path) -> Path:
     """The demo devices with a small camera."""
-    lines = (Path(device_adapter_path()) / "MMConfig_demo.cfg").read_text(encoding="utf-8").splitlines()
+    demo = Path(str(find_micromanager())) / "MMConfig_demo.cfg"
+    lines = demo.read_text(encoding="utf-8").splitlines()
     lines += [f"Property,Camera,OnCameraCCD{axis}Size,128" for axis in "XY"]
     path = tmp_path / "small.cfg"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
