@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pytest
@@ -31,6 +32,37 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"{folder} is not there (set LIVESTAIN_REAL_DATA): would show that real images come through whole")
     return folder
+
+
+class Done(NamedTuple):
+    """How a command ended: its exit code, and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+
+Livestain = Callable[..., Done]
+
+
+@pytest.fixture
+def livestain(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Livestain:
+    """Run a command line in this process."""
+    from livestain import cli
+
+    monkeypatch.setenv("COLUMNS", "500")
+    # It would change the log of every later test, and leaves its file open.
+    monkeypatch.setattr("pymmcore_plus.configure_logging", lambda **_: None)
+
+    def run(*words: object) -> Done:
+        monkeypatch.setattr("sys.argv", ["livestain", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        written = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return Done(ended.value.code, written.out, written.err)
+
+    return run
 
 
 @pytest.fixture(autouse=True)

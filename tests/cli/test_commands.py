@@ -14,7 +14,7 @@ from pymmcore_plus import find_micromanager
 
 from livestain.store.planes import PlaneStore
 from livestain.store.read import open_run
-from tests.cli.conftest import Livestain
+from tests.conftest import Livestain
 from tests.session.pieces import await_that, check_closed, frame, raw_plane
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from tests.cli.conftest import Livestain
+from tests.conftest import Livestain
 
 SHAPE = (3, 100, 120)
 
