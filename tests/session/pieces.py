@@ -138,7 +138,7 @@ FACTS = Facts(time_s=0.0, exposure_ms=10.0, pixel_um=0.65, stage_um=(0.0, 0.0, 0
 class EngineForTests:
     """An engine whose `stain` a test may slow down, stop or break; as `openvino` does it otherwise."""
 
-    def __init__(self, engine: Engine, before: Callable[[int], None]) -> None:
+    def __init__(self, engine: Engine, before: Callable[[int], object]) -> None:
         self._engine, self._before = engine, before
         self._number = 0
         self.info = engine.info
@@ -150,7 +150,7 @@ class EngineForTests:
         return self._engine.stain(*passed)
 
 
-def break_engine(monkeypatch: pytest.MonkeyPatch, before: Callable[[int], None]) -> None:
+def break_engine(monkeypatch: pytest.MonkeyPatch, before: Callable[[int], object]) -> None:
     """Call ``before(n)`` ahead of the n-th stain of each engine (n = 1, 2, ...); only with ``isolate=False``."""
 
     def opened(*passed: Any, **named: Any) -> EngineForTests:

@@ -14,6 +14,8 @@ _RAW, _DONE, _KIND = np.uint8(1), np.uint8(2), np.uint8(0b11100)
 KINDS = ("live", "late", "skipped", "unstained")
 """How a plane came to its stain row; the counters of the same names."""
 
+_STAINED = (KINDS.index("live") + 1, KINDS.index("late") + 1)
+
 
 class Backlog:
     """The planes of one run by key; memory is one byte a plane, a key costs no object.
@@ -63,6 +65,13 @@ class Backlog:
         """Yield every recorded plane without a stain, position by position."""
         for p, state in sorted(self._states.items()):
             for t, z in np.argwhere(state == _RAW):
+                yield Key(p, int(t), int(z))
+
+    def without_stain(self) -> Iterator[Key]:
+        """Yield every recorded plane that has no stain on disk, whether it waits for one, failed or was left out."""
+        for p, state in sorted(self._states.items()):
+            stained = np.isin((state & _KIND) >> 2, _STAINED)
+            for t, z in np.argwhere((state & _RAW > 0) & ~stained):
                 yield Key(p, int(t), int(z))
 
     def _oldest_of(self, p: int) -> Key | None:

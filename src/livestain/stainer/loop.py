@@ -164,7 +164,7 @@ class StainLoop:
                 self._note_written()
                 self._say({"is": "alive"})
             self._note_written()
-            self._writer.close(self._counters(), list(self._backlog.waiting()))
+            self._writer.close(self._counters(), list(self._backlog.without_stain()))
         self._say({"is": "closed", **self._counters()})
 
     # -- messages --------------------------------------------------------------------------------------------------

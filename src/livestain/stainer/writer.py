@@ -101,10 +101,10 @@ class StainWriter:
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
-    def close(self, counters: Mapping[str, int], behind: Sequence[Key]) -> None:
+    def close(self, counters: Mapping[str, int], without_stain: Sequence[Key]) -> None:
         """After `join`: name the planes without a stain in the metadata, trim, write the ``close`` row."""
         for p, store in self._stores.items():
-            store.close(note={"planes_without_stain": [[key.t, key.z] for key in behind if key.p == p]})
+            store.close(note={"planes_without_stain": [[key.t, key.z] for key in without_stain if key.p == p]})
         self._ledger.close(counters)
 
     def abandon(self) -> None:

@@ -1,0 +1,375 @@
+"""What the stainer does next, what it says, and what it leaves on disk."""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from livestain.errors import EngineError, LivestainError, StainerError, StoreError
+from livestain.frames import Key
+from livestain.stainer.job import Geometry, Job, Message
+from livestain.stainer.loop import StainLoop
+from livestain.stainer.slots import Slot, Tag
+from livestain.store.ledger import Ledger, read_rows
+from livestain.store.metadata import measured_channel
+from livestain.store.planes import PlaneStore
+from tests.session.pieces import SHAPE, await_that, break_engine, frame
+
+Row = dict[str, Any]
+
+
+class Recorded:
+    """A raw folder that grows when it is told to, as the recorder of a session writes it."""
+
+    def __init__(self, run: Path) -> None:
+        self.raw, self.stains = run / "raw", run / "stains" / "model"
+        self.raw.mkdir(parents=True)
+        self.stains.mkdir(parents=True)
+        self._ledger = Ledger(self.raw / "ledger.jsonl", fsync=False)
+        self._stores: dict[int, PlaneStore] = {}
+
+    def add(self, *keys: tuple[int, int, int], exposure_ms: float = 10.0, state: str = "ok", c: int = 0) -> None:
+        for p, t, z in keys:
+            if p not in self._stores:
+                self._stores[p] = PlaneStore.create(
+                    self.raw / f"p{p:03d}.ome.zarr", name="raw", channels=[measured_channel("BF", 16)],
+                    plane_shape=SHAPE, dtype=np.uint16, pixel_um=0.65, z_um=1, interval_s=1,
+                    livestain={"kind": "measured"}, fsync=False,
+                )  # fmt: skip
+            if state == "ok" and c == 0:
+                self._stores[p].begin(t, 0, z, frame(t)).result()
+            row = {"v": 1, "p": p, "t": t, "z": z, "c": c, "state": state, "exposure_ms": exposure_ms}
+            self._ledger.row(row)
+
+    def rows(self) -> list[Row]:
+        return read_rows(self.stains / "ledger.jsonl")[0]
+
+    def plane_rows(self) -> list[Row]:
+        return [row for row in self.rows() if "state" in row]
+
+    def end(self) -> None:
+        self._ledger.abandon()
+
+
+class Running:
+    """A stainer's loop on a thread of the test, and everything it has said."""
+
+    def __init__(self, model: Path, recorded: Recorded | None, **options: Any) -> None:
+        folders = {"raw": recorded.raw, "stains": recorded.stains} if recorded else {}
+        self.said: list[Message] = []
+        self.error: LivestainError | None = None
+        self.slots = Slot(SHAPE, np.uint16), Slot((2, *SHAPE), np.uint16)
+        self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._wake = threading.Event()
+        job = Job(model=model, fsync=False, **folders, **options)
+        self._loop = StainLoop(job, self._inbox, self._wake, self.said.append)
+        self._thread = threading.Thread(target=self._run, name="livestain-loop-test")
+        self.tell(do="frames", geometry=Geometry(shape=SHAPE, dtype="uint16").model_dump(), slots=self.slots)
+        self._thread.start()
+
+    def tell(self, **message: Any) -> None:
+        self._inbox.put(message)
+        self._wake.set()
+
+    def show(self, key: tuple[int, int, int], exposure_ms: float = 10.0) -> None:
+        """Put the frame of this time point into the slot, as the publisher does."""
+        self.slots[0].write(frame(key[1]), Tag(Key(*key), 0, 0, exposure_us=round(1000 * exposure_ms)))
+        self.tell(do="look")
+
+    def heard(self, kind: str) -> list[Message]:
+        return [message for message in self.said if message["is"] == kind]
+
+    def await_rows(self, count: int) -> None:
+        await_that(lambda: sum(message["row"] is not None for message in self.heard("rows")) >= count)
+
+    def await_live(self, count: int) -> None:
+        await_that(lambda: len(self.heard("live")) >= count)
+
+    def has_answered(self, looks: int) -> bool:
+        return len(self.heard("live")) + len(self.heard("idle")) >= looks
+
+    def end(self, word: str = "close") -> None:
+        if self._thread.is_alive():
+            self.tell(do=word)
+        self._thread.join(60)
+        assert not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            self._loop.run()
+        except LivestainError as error:
+            self.error = error
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Iterator[Recorded]:
+    made = Recorded(tmp_path)
+    yield made
+    made.end()
+
+
+@contextmanager
+def running(model: Path, recorded: Recorded | None, **options: Any) -> Iterator[Running]:
+    loop = Running(model, recorded, **options)
+    try:
+        yield loop
+    finally:
+        loop.end("quit")
+
+
+def places(rows: list[Row]) -> list[tuple[int, int, int]]:
+    return [(row["p"], row["t"], row["z"]) for row in rows]
+
+
+def test_what_is_recorded_is_stained_first_in_time_first(model_folder: Path, recorded: Recorded) -> None:
+    recorded.add((0, 3, 0), (1, 0, 0), (0, 0, 1), (0, 0, 0), (1, 3, 0))
+    with running(model_folder, recorded) as loop:
+        loop.end()
+    assert places(recorded.plane_rows()) == [(0, 0, 0), (1, 0, 0), (0, 0, 1), (0, 3, 0), (1, 3, 0)]
+    assert not any(row["live"] for row in recorded.plane_rows())
+
+
+def test_what_is_new_goes_before_what_is_old(
+    model_folder: Path, recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = threading.Event()
+    break_engine(monkeypatch, lambda number: shown.wait())
+    recorded.add(*((0, t, 0) for t in range(6)))
+    with running(model_folder, recorded) as loop:
+        await_that(lambda: loop.heard("warm"))
+        loop.show((0, 5, 0))
+        shown.set()
+        loop.end()
+    rows = recorded.plane_rows()
+    assert sorted(places(rows)) == [(0, t, 0) for t in range(6)]
+    at = places(rows).index((0, 5, 0))
+    assert at <= 1
+    assert [row["live"] for row in rows] == [i == at for i in range(6)]
+
+
+def test_a_live_result_lies_in_the_slot_and_is_told(model_folder: Path, recorded: Recorded) -> None:
+    recorded.add((0, 0, 0))
+    out = np.empty((2, *SHAPE), np.uint16)
+    with running(model_folder, recorded) as loop:
+        loop.await_rows(1)
+        loop.show((0, 1, 0))
+        loop.await_live(1)
+        tag = loop.slots[1].read(out)
+        assert tag is not None
+        recorded.add((0, 1, 0))
+        loop.end()
+    assert tag.key == Key(0, 1, 0)
+    assert tag.engine_us > 0
+    (live,) = loop.heard("live")
+    assert live["key"] == [0, 1, 0]
+    assert live["input"]["gain"] == pytest.approx(1.0, abs=0.1)
+
+
+def test_a_live_stain_counts_once_its_frame_is_saved(model_folder: Path, recorded: Recorded) -> None:
+    recorded.add((0, 0, 0))
+    with running(model_folder, recorded) as loop:
+        loop.await_rows(1)
+        loop.show((0, 1, 0))
+        loop.await_rows(2)
+        before = loop.heard("rows")[-1]
+        recorded.add((0, 1, 0))
+        loop.end()
+    assert (before["live"], before["late"], before["behind"]) == (0, 1, 0)
+    (closed,) = loop.heard("closed")
+    assert (closed["live"], closed["late"], closed["behind"]) == (1, 1, 0)
+    assert places(recorded.plane_rows()) == [(0, 0, 0), (0, 1, 0)]
+
+
+def test_a_frame_that_has_its_stain_is_not_stained_again(model_folder: Path, recorded: Recorded) -> None:
+    recorded.add((0, 0, 0))
+    with running(model_folder, recorded) as loop:
+        loop.await_rows(1)
+        loop.show((0, 0, 0))
+        await_that(lambda: loop.heard("idle"))
+        loop.end()
+    assert len(recorded.plane_rows()) == 1
+
+
+def test_every_look_is_answered_once(model_folder: Path, recorded: Recorded) -> None:
+    recorded.add((0, 0, 0))
+    with running(model_folder, recorded) as loop:
+        loop.await_rows(1)
+        for t in range(1, 8):
+            loop.show((0, t, 0))
+            await_that(partial(loop.has_answered, t))
+        loop.end()
+    assert loop.has_answered(7)
+    assert not loop.has_answered(8)
+
+
+def test_only_saved_label_free_planes_are_stained(model_folder: Path, recorded: Recorded) -> None:
+    recorded.add((0, 0, 0))
+    recorded.add((0, 1, 0), state="failed")
+    recorded.add((0, 2, 0), c=1)
+    with running(model_folder, recorded) as loop:
+        loop.end()
+    assert places(recorded.plane_rows()) == [(0, 0, 0)]
+
+
+def test_another_stainer_goes_on_where_the_first_was(model_folder: Path, recorded: Recorded) -> None:
+    recorded.add((0, 0, 0), (0, 1, 0))
+    with running(model_folder, recorded) as loop:
+        loop.await_rows(2)
+        loop.end("quit")
+    assert not any("close" in row for row in recorded.rows())
+    recorded.add((0, 2, 0), (0, 3, 0))
+    with running(model_folder, recorded) as loop:
+        loop.end()
+    rows = recorded.rows()
+    assert places(recorded.plane_rows()) == [(0, t, 0) for t in range(4)]
+    assert [row["engine"] for row in recorded.plane_rows()] == ["e1", "e1", "e2", "e2"]
+    assert sum("open" in row for row in rows) == 2
+    assert sum("shade" in row and "state" not in row for row in rows) == 1
+    assert rows[-1]["counters"] == {"live": 0, "late": 4, "skipped": 0, "unstained": 0, "behind": 0}
+
+
+def test_planes_without_a_stain_are_named_in_the_image(
+    model_folder: Path, recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse_second(number: int) -> None:
+        if number == 2:
+            raise EngineError("no luck")
+
+    break_engine(monkeypatch, refuse_second)
+    recorded.add(*((0, t, 0) for t in range(3)))
+    with running(model_folder, recorded) as loop:
+        loop.end()
+    assert [row["state"] for row in recorded.plane_rows()] == ["ok", "failed", "ok"]
+    document = json.loads((recorded.stains / "p000.ome.zarr" / "zarr.json").read_text(encoding="utf-8"))
+    named = document["attributes"]["livestain"]
+    assert named["planes_without_stain"] == [[1, 0]]
+    assert named["kind"] == "virtual"
+
+
+def test_three_failures_in_a_row_end_the_stainer(
+    model_folder: Path, recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(number: int) -> None:
+        raise EngineError("the device is gone")
+
+    break_engine(monkeypatch, refuse)
+    recorded.add(*((0, t, 0) for t in range(9)))
+    with running(model_folder, recorded) as loop:
+        await_that(lambda: loop.error)
+    assert isinstance(loop.error, StainerError)
+    assert "3 planes in a row failed in the engine: the device is gone" in str(loop.error)
+    assert [row["state"] for row in recorded.plane_rows()] == ["failed"] * 3
+
+
+EXPOSURES: dict[str, list[float]] = {
+    "once": [10, 10, 10, 20, 20, 20],
+    "forth and back": [10, 20, 20, 10, 10, 10],
+    "never": [10] * 6,
+}
+
+
+@pytest.mark.parametrize("live", [(), (5,), (3, 5)], ids=["all late", "newest live", "two live"])
+@pytest.mark.parametrize("exposures", EXPOSURES.values(), ids=EXPOSURES.keys())
+def test_every_plane_takes_the_newest_background_of_its_time(
+    exposures: list[float], live: tuple[int, ...], model_folder: Path, recorded: Recorded
+) -> None:
+    recorded.add((0, 0, 0), exposure_ms=exposures[0])
+    with running(model_folder, recorded) as loop:
+        loop.await_rows(1)
+        for number, t in enumerate(live, 1):
+            loop.show((0, t, 0), exposures[t])
+            loop.await_live(number)
+        for t in range(1, 6):
+            recorded.add((0, t, 0), exposure_ms=exposures[t])
+        loop.end()
+    rows = recorded.rows()
+    versions = [(row["from_t"], row["shade"]) for row in rows if "from_t" in row]
+    if not live:
+        assert (len(versions) > 1) == (len(set(exposures)) > 1)
+    for row in recorded.plane_rows():
+        assert row["shade"] == max(version for from_t, version in versions if from_t <= row["t"])
+
+
+def test_what_the_disk_does_not_take_is_shown_and_stained_again_later(
+    model_folder: Path, recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    stop_stains(monkeypatch, recorded, go_on.wait)
+    recorded.add((0, 0, 0))
+    with running(model_folder, recorded, queue_bytes=1 << 16) as loop:
+        for t in range(1, 6):
+            loop.show((0, t, 0))
+            loop.await_live(t)
+            recorded.add((0, t, 0))
+        assert recorded.plane_rows() == []
+        go_on.set()
+        loop.end()
+    rows = recorded.plane_rows()
+    assert sorted(places(rows)) == [(0, t, 0) for t in range(6)]
+    assert 1 <= sum(row["live"] for row in rows) < 5
+    (closed,) = loop.heard("closed")
+    assert closed["live"] + closed["late"] == 6
+
+
+def test_a_stain_that_cannot_be_written_is_a_failed_row(
+    model_folder: Path, recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> None:
+        raise StoreError("a bad sector")
+
+    stop_stains(monkeypatch, recorded, refuse)
+    recorded.add((0, 0, 0), (0, 1, 0))
+    with running(model_folder, recorded) as loop:
+        loop.end()
+    assert [(row["state"], row["reason"]) for row in recorded.plane_rows()] == [("failed", "a bad sector")] * 2
+    (closed,) = loop.heard("closed")
+    assert closed["unstained"] == 2
+
+
+def test_a_plane_whose_row_is_lost_is_stained_again(
+    model_folder: Path, recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, lost = Ledger.row, [StoreError("the disk is full")]
+
+    def lose_first(ledger: Ledger, row: Row) -> None:
+        if row.get("kind") == "virtual" and lost:
+            raise lost.pop()
+        write(ledger, row)
+
+    monkeypatch.setattr(Ledger, "row", lose_first)
+    recorded.add((0, 0, 0), (0, 1, 0))
+    with running(model_folder, recorded) as loop:
+        loop.end()
+    assert sorted(places(recorded.plane_rows())) == [(0, 0, 0), (0, 1, 0)]
+    assert any("p0 t0 z0 not written: the disk is full" in message["text"] for message in loop.heard("warning"))
+
+
+def test_without_a_record_the_first_frame_shown_is_the_background(model_folder: Path) -> None:
+    with running(model_folder, None) as loop:
+        await_that(lambda: loop.heard("warm"))
+        for t in range(3):
+            loop.show((0, t, 0))
+            loop.await_live(t + 1)
+        loop.end()
+    assert loop.heard("closed")
+
+
+def stop_stains(monkeypatch: pytest.MonkeyPatch, recorded: Recorded, allow: Callable[[], object]) -> None:
+    """Call ``allow`` before each plane of a stain."""
+    begin = PlaneStore.begin
+
+    def begin_later(store: PlaneStore, *passed: Any) -> Any:
+        if recorded.stains in store.path.parents:
+            allow()
+        return begin(store, *passed)
+
+    monkeypatch.setattr(PlaneStore, "begin", begin_later)
