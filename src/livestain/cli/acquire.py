@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,7 +51,10 @@ def acquire(
 
     configure_logging(stderr_level="ERROR")  # each frame is a line of its log otherwise
     interrupted = False
-    with attach(core, model, record, channel=channel, backend=backend, fsync=fsync, when_full="wait") as session:
+    with (
+        _interrupted_once(),
+        attach(core, model, record, channel=channel, backend=backend, fsync=fsync, when_full="wait") as session,
+    ):
         _announce(session)
         with Display(session) as display:
             try:
@@ -63,6 +68,21 @@ def acquire(
     code = INTERRUPTED if interrupted else _exit_code(session, core, failure)
     _print_summary(session, core, failure, as_json)
     return code
+
+
+@contextmanager
+def _interrupted_once() -> Iterator[None]:
+    """Let Ctrl-C through once: held down, it would cost frames while what was received is being saved."""
+
+    def interrupt(*_: object) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _announce(session: Session) -> None:
@@ -91,15 +111,9 @@ def _close_shown(session: Session, display: Display) -> None:
 
 
 def _stop(session: Session, display: Display) -> None:
-    """Save what was received; a second Ctrl-C does not cost frames."""
-    closing = threading.Thread(target=session.close, args=(False,), name="livestain-close", daemon=True)
-    closing.start()
-    while closing.is_alive():
-        try:
-            display.say("stopping: what was received is being saved")
-            closing.join()
-        except KeyboardInterrupt:
-            continue
+    """Save what was received."""
+    display.say("stopping: what was received is being saved")
+    session.close(drain=False)
 
 
 def _exit_code(session: Session, core: CMMCorePlus, failure: LivestainError | None) -> int:
