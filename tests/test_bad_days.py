@@ -34,6 +34,7 @@ from livestain.store.read import open_run
 from tests.conftest import stainer_pids
 from tests.models import small_generator, write_test_model
 from tests.session.pieces import (
+    PATIENCE_S,
     SHAPE,
     Counts,
     Feed,
@@ -100,7 +101,7 @@ def test_a_stainer_that_ends_is_started_again_once_and_no_frame_feels_it(
         core.mda.run(timed(60))
     with attached(model_folder, tmp_path / "run") as (core, session):
         thread = core.run_mda(timed(60, 0.05))
-        session.wait((0, 3, 0), 60)
+        session.wait((0, 3, 0), PATIENCE_S)
         stainer = the_stainer()
         end(stainer, tmp_path / "run" / "stains" / "livestain-test-model" / "ledger.jsonl")
         thread.join()

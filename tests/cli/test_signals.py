@@ -14,7 +14,7 @@ import pytest
 from livestain.store.ledger import read_rows
 from tests.cli.demos import alive, demo, kill_and_see, raw_rows
 from tests.conftest import stainer_pids
-from tests.session.pieces import await_that, check_closed
+from tests.session.pieces import PATIENCE_S, await_that, check_closed
 
 if sys.platform == "win32":
     pytest.skip("no process groups to signal and no fork on Windows", allow_module_level=True)
@@ -55,7 +55,7 @@ def test_ctrl_c_at_the_birth_of_the_stainer_ends_in_order(delay_s: float, model_
             with pytest.raises(subprocess.TimeoutExpired):
                 process.wait(delay_s)
         os.killpg(process.pid, signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130, err.decode()
     assert b"Traceback" not in err
     assert b"started again" not in out
@@ -70,7 +70,7 @@ def interrupt(model: Path, run: Path, times: int) -> tuple[int, str, str]:
         await_that(lambda: len(raw_rows(run)) > 10)
         for _ in range(times):
             os.killpg(process.pid, signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=PATIENCE_S)
     return process.returncode, out.decode(), err.decode()
 
 

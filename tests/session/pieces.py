@@ -29,6 +29,9 @@ from tests.models import camera_frame
 SHAPE = (112, 128)
 KINDS = ("live", "late", "skipped", "unstained", "behind")
 
+PATIENCE_S = 150.0
+"""How long to wait for a stainer process: at its low priority it starts in a minute where all cores are full."""
+
 Counts = npt.NDArray[Any]
 
 
@@ -52,7 +55,7 @@ def timed(frames: int, interval_s: float = 0.005) -> useq.MDASequence:
     return useq.MDASequence(time_plan=useq.TIntervalLoops(interval=timedelta(seconds=interval_s), loops=frames))
 
 
-def await_that(condition: Callable[[], object], limit_s: float = 60.0) -> None:
+def await_that(condition: Callable[[], object], limit_s: float = PATIENCE_S) -> None:
     """Wait for a condition, without an event of its own to wait for."""
     until = time.monotonic() + limit_s
     while not condition():

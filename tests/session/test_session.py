@@ -25,6 +25,7 @@ from livestain.sources.camera import make_core
 from livestain.store.read import open_run
 from tests.conftest import leftovers
 from tests.session.pieces import (
+    PATIENCE_S,
     Feed,
     await_that,
     break_engine,
@@ -53,8 +54,7 @@ def attached(model: Path, record: Path | None, **options: Any) -> Iterator[tuple
 
 def test_the_life_of_a_session_in_order(model_folder: Path, tmp_path: Path) -> None:
     events: list[tuple[str, object]] = []
-    with make_core(camera()) as core:
-        session = livestain.attach(core, model_folder, tmp_path / "run")
+    with make_core(camera()) as core, livestain.attach(core, model_folder, tmp_path / "run") as session:
         assert session.run == tmp_path / "run"
         assert session.status.state == "waiting"
         assert session.latest() is None
@@ -63,7 +63,7 @@ def test_the_life_of_a_session_in_order(model_folder: Path, tmp_path: Path) -> N
         session.finished.connect(lambda run: events.append(("finished", run)))
         session.status_changed.connect(lambda status: events.append(("status", status.state)))
         core.mda.run(timed(4))
-        assert session.wait((0, 3, 0), 60).key == Key(0, 3, 0)
+        assert session.wait((0, 3, 0), PATIENCE_S).key == Key(0, 3, 0)
         assert session.status.state in ("recording", "finishing", "closed")
         session.close()
     counters = check_closed(tmp_path / "run", received=4, saved=4, behind=0, unstained=0)
@@ -100,7 +100,7 @@ def test_a_live_stain_is_told_with_its_pixels(model_folder: Path, tmp_path: Path
     with attached(model_folder, tmp_path / "run") as (core, session):
         session.stained.connect(lambda result: told.append(result) if isinstance(result, Stain) else None)
         core.mda.run(timed(1))
-        session.wait((0, 0, 0), 60)
+        session.wait((0, 0, 0), PATIENCE_S)
         core.mda.run(timed(3, 0.2))
     assert told
     for stain in told[-1:]:
@@ -119,7 +119,7 @@ def test_a_late_stain_is_told_with_its_key_and_row_and_can_be_waited_for(model_f
     with attached(model_folder, tmp_path / "run", follow=NOBODY) as (core, session):
         session.stained.connect(told.append)
         core.mda.run(timed(3))
-        waited = session.wait(Key(0, 1, 0), 60)
+        waited = session.wait(Key(0, 1, 0), PATIENCE_S)
         assert not waited.live
         np.testing.assert_array_equal(waited.stains, stain_planes(tmp_path / "run", waited.key))
     assert [late.key for late in told] == [Key(0, t, 0) for t in range(3)]
@@ -133,7 +133,7 @@ def test_only_the_followed_place_is_live(model_folder: Path, tmp_path: Path) -> 
     )
     with attached(model_folder, tmp_path / "run", follow=(1, 0)) as (core, session):
         core.mda.run(timed(1))
-        session.wait((0, 0, 0), 60)
+        session.wait((0, 0, 0), PATIENCE_S)
         core.mda.run(plan)
     rows = stain_rows(tmp_path / "run_002")
     assert len(rows) == 12
@@ -143,14 +143,14 @@ def test_only_the_followed_place_is_live(model_folder: Path, tmp_path: Path) -> 
 def test_the_newest_run_is_waited_for(model_folder: Path, tmp_path: Path) -> None:
     with attached(model_folder, tmp_path / "run") as (core, session):
         core.mda.run(timed(3))
-        session.wait((0, 2, 0), 60)
+        session.wait((0, 2, 0), PATIENCE_S)
         core.mda.run(timed(20, 0.05))
         await_that(session.latest)
         latest = session.latest()
         assert latest is not None
-        first = session.wait(latest.key, 60)
+        first = session.wait(latest.key, PATIENCE_S)
         core.mda.run(timed(20, 0.05))
-        second = session.wait(latest.key, 60)
+        second = session.wait(latest.key, PATIENCE_S)
     np.testing.assert_array_equal(first.stains, stain_planes(tmp_path / "run_002", latest.key))
     np.testing.assert_array_equal(second.stains, stain_planes(tmp_path / "run_003", latest.key))
     assert not np.array_equal(first.stains, second.stains)
@@ -166,7 +166,7 @@ def test_a_plane_that_cannot_be_stained_is_an_error_with_the_reason(
     with attached(model_folder, tmp_path / "run") as (core, session):
         core.mda.run(timed(2))
         with pytest.raises(EngineError, match="p0 t1 z0 is not stained: an ugly frame"):
-            session.wait((0, 1, 0), 60)
+            session.wait((0, 1, 0), PATIENCE_S)
     check_closed(tmp_path / "run", saved=2, unstained=2)
 
 
@@ -245,7 +245,7 @@ def test_what_is_left_without_a_stain_is_named(
     break_engine(monkeypatch, lambda number: slow(0.1))
     with attached(model_folder, tmp_path / "run", follow=NOBODY) as (core, session):
         core.mda.run(timed(60, 0.0))
-        session.wait((0, 0, 0), 60)
+        session.wait((0, 0, 0), PATIENCE_S)
         close(session)
     counters = session.status.counters
     assert (counters.saved, counters.failed, counters.waiting) == (60, 0, 0)
@@ -264,7 +264,7 @@ def test_a_second_close_may_leave_what_the_first_would_stain(
         first = threading.Thread(target=session.close)
         first.start()
         session.close(drain=False)
-        first.join(60)
+        first.join(PATIENCE_S)
         assert not first.is_alive()
     assert check_closed(tmp_path / "run", saved=100)["behind"] >= 1
 

@@ -27,7 +27,7 @@ from livestain.sources.mda import (
     sequence_channels,
 )
 from livestain.store.read import open_run
-from tests.session.pieces import camera, check_closed, frame, raw_plane, timed
+from tests.session.pieces import PATIENCE_S, camera, check_closed, frame, raw_plane, timed
 
 BACKENDS = ["psygnal", "qt"]
 NOTE = "time point {} of this place was recorded already"
@@ -269,7 +269,7 @@ def test_frames_are_taken_on_the_acquisition_thread_and_saved_bit_for_bit(
     with make_core(camera()) as core:
         assert isinstance(core.mda.events, psygnal.SignalGroup) == (signals == "psygnal")
         with attach(core, model_folder, tmp_path / "run", isolate=False):
-            core.run_mda(timed(5)).join(60)
+            core.run_mda(timed(5)).join(PATIENCE_S)
     check_closed(tmp_path / "run", received=5, saved=5, behind=0, unstained=0)
     for t in range(5):
         np.testing.assert_array_equal(raw_plane(tmp_path / "run", (0, t, 0)), frame(t))
@@ -340,7 +340,7 @@ def test_a_frame_in_hand_when_the_session_closes_is_saved(
 
         monkeypatch.setattr(Intake, "put", put_slowly)
         core.mda.run(timed(6))
-        closing.join(60)
+        closing.join(PATIENCE_S)
     check_closed(tmp_path / "run", received=3, saved=3)
 
 

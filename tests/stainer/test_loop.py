@@ -22,7 +22,7 @@ from livestain.stainer.slots import Slot, Tag
 from livestain.store.ledger import Ledger, read_rows
 from livestain.store.metadata import measured_channel
 from livestain.store.planes import PlaneStore
-from tests.session.pieces import SHAPE, await_that, break_engine, frame
+from tests.session.pieces import PATIENCE_S, SHAPE, await_that, break_engine, frame
 
 Row = dict[str, Any]
 
@@ -100,7 +100,7 @@ class Running:
     def end(self, word: str = "close") -> None:
         if self._thread.is_alive():
             self.tell(do=word)
-        self._thread.join(60)
+        self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive()
 
     def _run(self) -> None:
