@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from livestain.errors import UserError
+from livestain.errors import BackendMissingError, UserError
 
 Backend = Literal["auto", "openvino", "onnxruntime"]
 WhenFull = Literal["skip", "wait"]
@@ -31,10 +32,15 @@ class SessionSettings(Settings):
     backend: Backend = Field("auto", description="engine library")
     isolate: bool = Field(True, description="stain in a child process at low priority (False: in a thread)")
     fsync: bool = Field(True, description="a row means the plane survives a power cut")
+    source: str = Field("", description="where the frames come from, in words, where it is not a microscope")
     intake_min_bytes: int = Field(64 << 20, ge=1 << 16, description="intake queue, lower bound in bytes")
     intake_max_bytes: int = Field(1 << 30, ge=1 << 16, description="intake queue, upper bound in bytes")
     stain_queue_bytes: int = Field(256 << 20, ge=1 << 16, description="stains waiting for the disk, bytes")
     planes_in_flight: int = Field(4, ge=1, le=32, description="raw planes being written at a time")
+
+
+INSTALL = {"openvino": "pip install openvino", "onnxruntime": "pip install onnxruntime"}
+"""What brings the library of a backend."""
 
 
 def cache_folder() -> Path:
@@ -55,8 +61,11 @@ def legal_name(name: str, limit: int = 80) -> str:
 def parse_settings(**options: object) -> SessionSettings:
     """Return session settings; `UserError` names the option that is not possible and says what is allowed."""
     try:
-        return SessionSettings.model_validate(options)
+        settings = SessionSettings.model_validate(options)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         raise UserError(f"option {name} = {first['input']!r} is not possible: {first['msg']}") from None
+    if settings.backend != "auto" and importlib.util.find_spec(settings.backend) is None:
+        raise BackendMissingError(f"{settings.backend} is not installed; {INSTALL[settings.backend]}")
+    return settings

@@ -145,7 +145,7 @@ def test_a_run_that_loses_frames_says_so_in_its_last_line_and_the_code_is_3(
         "demo", "--model", model_folder, "--output", tmp_path / "run", "--frames", 4, "--size", 96, "--fps", 20
     )
     assert done.code == 3
-    assert done.out.splitlines()[-1] == "LOSS      1 frames failed, 0 not stained, 0 still without a stain"
+    assert done.out.splitlines()[-1] == "LOSS      1 frames are not recorded; 0 recorded ones have no stain"
     assert "no memory for this one" in done.out
 
 
@@ -166,7 +166,7 @@ def test_a_run_folder_deleted_in_mid_run_is_said_and_the_code_is_3(
     )
     deleting.join()
     assert done.code == 3
-    assert done.out.splitlines()[-1].startswith("LOSS      40 frames failed")
+    assert done.out.splitlines()[-1].startswith("LOSS      40 frames are not recorded")
     assert "deleted" in done.out
 
 

@@ -48,7 +48,7 @@ DEMO: dict[str, tuple[Callable[[Path], list[object]] | list[object], str]] = {
     "frames below zero": (["--frames", -3], "--frames -3 is not possible: at least 1"),
     "no rate": (["--fps", 0], "--fps 0 is not possible"),
     "a rate that is no number": (["--fps", "fast"], "--fps"),
-    "too small": (["--size", 95], "--size 95 is not possible: at least 96"),
+    "too small": (["--size", 95], "--size 95 is not possible: 96 to 4096 px"),
     "seed below zero": (["--seed", -1], "--seed -1 is not possible"),
     "unknown model": (["--model", "nothing"], "nothing"),
     "unknown backend": (["--backend", "cuda"], "cuda"),
@@ -103,7 +103,7 @@ RUN: dict[str, tuple[Callable[[Path], list[object]] | list[object], str]] = {
     "a sequence that is none": (text("a.yaml", "- 1\n- 2\n", "--mda"), "is no"),
     "a sequence with a mistake": (text("a.yaml", "time_plan: {loops: many}\n", "--mda"), "time_plan"),
     "broken YAML": (text("a.yaml", "time_plan: {loops\n", "--mda"), "is no sequence"),
-    "no such configuration": (["--frames", 1, "--config", "nothing.cfg"], "nothing.cfg does not exist"),
+    "no such configuration": (["--frames", 1, "--config", "nothing.cfg"], "nothing.cfg is no file"),
     "a configuration with a mistake": (
         text("a.cfg", "Device,Camera,NoSuchLibrary,DCam\n", "--frames", "1", "--config"),
         "cannot be loaded",

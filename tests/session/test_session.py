@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import useq
 from pymmcore_plus import CMMCorePlus
@@ -207,6 +208,57 @@ def test_runs_that_follow_each_other_at_once_are_all_whole(model_folder: Path, t
         check_closed(tmp_path / name, received=frames, saved=frames, behind=0, unstained=0)
 
 
+def test_the_camera_may_change_between_runs(model_folder: Path, tmp_path: Path) -> None:
+    forms = {"run": frame(0), "run_002": frame(1, (96, 160)), "run_003": (frame(2) >> 4).astype(np.uint8)}
+    with attached(model_folder, tmp_path / "run") as (_, session):
+        for image in forms.values():
+            feed = Feed(session)
+            feed.put(image, image)
+            feed.end()
+    for name, image in forms.items():
+        check_closed(tmp_path / name, saved=2, behind=0, unstained=0)
+        np.testing.assert_array_equal(raw_plane(tmp_path / name, (0, 1, 0)), image)
+        assert stain_planes(tmp_path / name, (0, 1, 0)).shape == (2, *image.shape)
+
+
+def test_an_acquisition_that_ran_already_is_not_recorded_and_the_next_one_is(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    with make_core(camera()) as core:
+        first = threading.Event()
+        core.mda.events.frameReady.connect(lambda: first.set())
+        thread = core.run_mda(timed(100_000))
+        assert first.wait(PATIENCE_S)
+        with livestain.attach(core, model_folder, tmp_path / "run", isolate=False) as session:
+            session.warning.connect(told.append)
+            await_that(lambda: told)
+            core.mda.cancel()
+            thread.join(PATIENCE_S)
+            core.mda.run(timed(2))
+    assert "while no run was open: they are not recorded" in told[0]
+    check_closed(tmp_path / "run", received=2, saved=2, behind=0)
+
+
+def test_a_listener_may_wait_for_a_stain(model_folder: Path, tmp_path: Path) -> None:
+    waited: list[Stain] = []
+    with attached(model_folder, tmp_path / "run", follow=NOBODY) as (core, session):
+        session.stained.connect(lambda late: waited.append(session.wait(late.key, PATIENCE_S)))
+        core.mda.run(timed(3))
+    assert [stain.key for stain in waited] == [Key(0, t, 0) for t in range(3)]
+    assert session._results.errors == 0
+
+
+def test_a_closed_session_holds_no_file_and_no_frame(model_folder: Path, tmp_path: Path) -> None:
+    with attached(model_folder, tmp_path / "run") as (_, session):
+        feed = Feed(session)
+        feed.put(*(frame(k) for k in range(4)))
+        feed.end()
+    held = [file.path for file in psutil.Process().open_files() if file.path.startswith(str(tmp_path))]
+    assert held == []
+    assert feed.intake.waiting_bytes == 0
+
+
 # -- closing -----------------------------------------------------------------------------------------------------------
 
 
@@ -253,6 +305,15 @@ def test_what_is_left_without_a_stain_is_named(
     assert counters.behind >= 1
     check_closed(tmp_path / "run", saved=60, behind=counters.behind)
     assert len(open_run(tmp_path / "run").missing()) == counters.behind
+
+
+def test_closing_at_once_saves_what_came_and_stains_nothing(model_folder: Path, tmp_path: Path) -> None:
+    with attached(model_folder, tmp_path / "run") as (_, session):
+        feed = Feed(session)
+        feed.put(*(frame(k) for k in range(30)))
+        feed.end()
+        session.close(drain=False)
+    assert check_closed(tmp_path / "run", saved=30, failed=0)["behind"] >= 1
 
 
 def test_a_second_close_may_leave_what_the_first_would_stain(

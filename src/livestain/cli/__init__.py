@@ -55,7 +55,7 @@ def main() -> None:
 
 def _run() -> int:
     try:
-        return int(app(standalone_mode=False) or 0)
+        return int(app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0)
     except typer.Abort:
         return INTERRUPTED
     except _UsageError as error:

@@ -39,6 +39,7 @@ def acquire(
     backend: Backend = "auto",
     fsync: bool = True,
     as_json: bool = False,
+    source: str = "",
     camera_failure: Callable[[], LivestainError | None] = lambda: None,
 ) -> int:
     """Acquire, stain and record; blocks until all is stained, and returns the exit code of the command.
@@ -53,7 +54,9 @@ def acquire(
     interrupted = False
     with (
         _interrupted_once(),
-        attach(core, model, record, channel=channel, backend=backend, fsync=fsync, when_full="wait") as session,
+        attach(
+            core, model, record, channel=channel, backend=backend, fsync=fsync, when_full="wait", source=source
+        ) as session,
     ):
         _announce(session)
         with Display(session) as display:
@@ -88,8 +91,8 @@ def _interrupted_once() -> Iterator[None]:
 def _announce(session: Session) -> None:
     if session.frames_at_risk is not None:
         typer.echo(
-            f"Recording to {session.run}; a crash can cost the frames in memory: at most "
-            f"{session.frames_at_risk}, as a rule a few",
+            f"Recording to {session.run} (frames wait for the disk in memory, at most {session.frames_at_risk}: "
+            "no more can be lost in a crash)",
             err=True,
         )
 

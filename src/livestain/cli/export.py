@@ -31,9 +31,19 @@ def export(
     from livestain.store.read import open_run
 
     opened = open_run(run)
+    counters = opened.counters()
+    if not opened.closed:
+        typer.echo(
+            "note: the run was not closed (it is being recorded, or was interrupted): a part is exported", err=True
+        )
+    if counters["failed"]:
+        typer.echo(f"note: {counters['failed']} of {counters['received']} frames were never recorded", err=True)
+    if not opened.stains:
+        typer.echo("note: the run has no virtual stains", err=True)
     wanted = [name.strip() for name in channels.split(",")] if channels else None
     for written in export_ome_tiff(opened, output if output is not None else run / "export", wanted):
         typer.echo(written.path)
         if written.empty:
-            typer.echo(f"note: {len(written.empty)} planes of {written.path.name} are empty: not on disk", err=True)
+            text = f"note: {len(written.empty)} planes in {written.path.name} are black: not recorded or not stained"
+            typer.echo(text, err=True)
     return 0

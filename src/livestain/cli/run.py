@@ -58,7 +58,10 @@ def _read_sequence(path: Path) -> useq.MDASequence:
     from pydantic import ValidationError
 
     try:
+        _refuse_unknown_keys(path)
         return useq.MDASequence.from_file(path)
+    except UserError:
+        raise
     except OSError as error:
         raise UserError(f"sequence {path} cannot be read: {error.strerror or error}") from error
     except ValidationError as error:
@@ -67,6 +70,18 @@ def _read_sequence(path: Path) -> useq.MDASequence:
         raise UserError(f"sequence {path} is not valid at {where or 'its top'}: {first['msg']}") from error
     except (ValueError, TypeError, yaml.YAMLError) as error:
         raise UserError(f"sequence {path} is no sequence of useq-schema: {error}") from error
+
+
+def _refuse_unknown_keys(path: Path) -> None:
+    """useq-schema ignores a key that it does not know: a slip of the pen would be another acquisition."""
+    import useq
+    import yaml
+
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    known = set(useq.MDASequence.model_fields)
+    unknown = [str(key) for key in content if key not in known] if isinstance(content, dict) else []
+    if unknown:
+        raise UserError(f"sequence {path} has unknown keys {', '.join(unknown)}: known are {', '.join(sorted(known))}")
 
 
 def _time_lapse(frames: int, interval_s: float) -> useq.MDASequence:
@@ -82,7 +97,7 @@ def _open_core(config: Path | None) -> CMMCorePlus:
     from livestain.sources.camera import release_core
 
     if config is not None and not config.is_file():
-        raise UserError(f"configuration {config} does not exist: give the path of a Micro-Manager .cfg file")
+        raise UserError(f"configuration {config} is no file: give the path of a Micro-Manager .cfg file")
     core = CMMCorePlus()
     try:
         if config is None:

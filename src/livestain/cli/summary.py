@@ -8,11 +8,17 @@ from pathlib import Path
 
 from livestain.session.status import Status
 
+_ENOUGH = 20
+"""Planes below which a p95 says nothing."""
+
 
 def summary_lines(status: Status) -> list[str]:
     """Return the closing summary of one run, line by line; loss of any kind stands in the last line."""
     c = status.counters
-    lines = ["", f"Recorded  {c.saved} of {c.received} frames in {status.run}"]
+    plan = f" ({status.planned} were planned)" if status.planned not in (0, c.received) else ""
+    lines = ["", f"Recorded  {c.saved} of {c.received} frames{plan} in {status.run}"]
+    if status.source:
+        lines.append(f"Source    {status.source}")
     engine = status.engine
     if engine:
         stains = engine["stains"]
@@ -25,8 +31,14 @@ def summary_lines(status: Status) -> list[str]:
     lines += [f"Note      {text}" for text in status.warnings]
     lines.append(f"Open      livestain export {_quoted(status.run)} --to ome-tiff   (OME-TIFF for Fiji)")
     lines.append(f'          python -c "import livestain; print(livestain.open_run({_portable(status.run)}).channels)"')
-    if c.lost:
-        lines.append(f"LOSS      {c.failed} frames failed, {c.unstained} not stained, {c.behind} still without a stain")
+    if c.failed:
+        lines.append(
+            f"LOSS      {c.failed} frames are not recorded; {c.unstained + c.behind} recorded ones have no stain"
+        )
+    elif c.lost:
+        lines.append(
+            f"UNSTAINED {c.unstained + c.behind} recorded frames have no stain ({c.unstained} failed); raw is whole"
+        )
     return lines
 
 
@@ -34,10 +46,14 @@ def _speed(status: Status) -> list[str]:
     lines = []
     if status.mean_frames_per_s:
         lines.append(f"Rate      {status.mean_frames_per_s:g} frame/s from the first frame to the last")
+    c = status.counters
+    of = {"saved": f"{c.saved} frames", "total": f"the {c.live} stained live"}
     for stage, words in (("saved", "to disk"), ("total", "to result")):
         if stage in status.latency_ms:
             p50, p95, p99 = status.latency_ms[stage]
-            lines.append(f"Speed     from receipt {words} p50 {p50:.0f}, p95 {p95:.0f}, p99 {p99:.0f} ms")
+            few = c.live < _ENOUGH and stage == "total"
+            figures = f"p50 {p50:.0f} ms" if few else f"p50 {p50:.0f}, p95 {p95:.0f}, p99 {p99:.0f} ms"
+            lines.append(f"Speed     from receipt {words} {figures} ({of[stage]})")
     return lines
 
 

@@ -14,7 +14,7 @@ from livestain.engine.protocol import Engine, GateResult
 from livestain.engine.standalone import StandaloneEngine
 from livestain.errors import BackendMissingError, EngineError, GateError, LivestainError, UserError
 from livestain.model import Model, read_model
-from livestain.settings import Backend
+from livestain.settings import INSTALL, Backend
 
 _log = logging.getLogger(__name__)
 
@@ -119,8 +119,7 @@ def _adapter(backend: Backend) -> type[BaseEngine]:
 
         return OnnxRuntimeEngine
     except ImportError as error:  # also a library that is there and cannot be loaded
-        package = "openvino" if backend == "openvino" else "livestain[onnxruntime]"
-        raise BackendMissingError(f"{backend} cannot be used ({error}); install it: pip install {package}") from error
+        raise BackendMissingError(f"{backend} cannot be used ({error}); {INSTALL[backend]}") from error
 
 
 def _precisions(adapter: type[BaseEngine], precision: Precision | None) -> tuple[Precision, ...]:

@@ -21,8 +21,8 @@ class RawImages:
     have the shape and dtype of its first.
     """
 
-    def __init__(self, folder: Path, sequence: Sequence, *, fsync: bool) -> None:
-        self._folder, self._sequence, self._fsync = folder, sequence, fsync
+    def __init__(self, folder: Path, sequence: Sequence, *, fsync: bool, source: str) -> None:
+        self._folder, self._sequence, self._fsync, self._source = folder, sequence, fsync, source
         self._channels: list[str] = [sequence.label_free] if sequence.label_free is not None else []
         self._stores: dict[int, PlaneStore] = {}
         self._context = plane_context(fsync=fsync)
@@ -80,7 +80,7 @@ class RawImages:
             pixel_um=frame.pixel_um,
             z_um=self._sequence.z_um,
             interval_s=self._sequence.interval_s,
-            livestain={"kind": "measured"},
+            livestain={"kind": "measured", "source": self._source or "microscope"},
             fsync=self._fsync,
             context=self._context,
         )

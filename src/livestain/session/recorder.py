@@ -61,7 +61,7 @@ class Recorder:
         self.saved = self.failed = self.labelfree = 0
         self._intake, self._sequence, self._settings = intake, sequence, settings
         self._latencies, self._on_first, self._on_end, self._warn = latencies, on_first, on_end, warn
-        self._images = RawImages(folder.raw, sequence, fsync=settings.fsync)
+        self._images = RawImages(folder.raw, sequence, fsync=settings.fsync, source=settings.source)
         self._path = folder.raw / "ledger.jsonl"
         self._ledger = Ledger(self._path, fsync=settings.fsync)
         self._identity = self._path.stat()

@@ -136,7 +136,7 @@ class Recording:
         else:
             home.staining.publish_from(self.publisher)
             if not self.sequence.pixel_um:
-                log.info("the pixel size is not known: the model's is %g um", home.model.card.pixel_um)
+                home.warn(f"the pixel size is not known: the model was trained at {home.model.card.pixel_um:g} um")
         if home.folder is None:
             self._recorder = Passer(self.intake, self.sequence, on_first=self._prepare, on_end=self._finish)
         else:
@@ -181,6 +181,8 @@ class Recording:
         return Status(
             state=state,
             run=str(folder.path) if folder else "",
+            source=self.settings.source,
+            planned=self.sequence.planes,
             model=home.model.identity,
             caution=home.model.card.caution,
             counters=counters,
@@ -227,7 +229,7 @@ class Recording:
             return
         if home.folder is not None:
             home.folder.close()
-        home.staining.finish()
+        home.staining.finish(home.warnings.all())
         self._recorded.set()
 
     def _finish_failed(self) -> None:

@@ -72,7 +72,7 @@ class Session:
         """
         self.settings = settings
         self._model = read_model(model)
-        self._record = Path(record) if record is not None else None
+        self._record = Path(record).resolve() if record is not None else None
         self._planned = planned
         self._results = Results(self.stained.emit, self.warning.emit, lambda: self.status_changed.emit(self.status))
         self._recordings: list[Recording] = []

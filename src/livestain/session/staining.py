@@ -63,6 +63,7 @@ class Staining:
         self._slots: tuple[Slot, Slot] | None = None
         self._stains: np.ndarray[tuple[int, ...], np.dtype[np.uint16]] | None = None
         self._finishing = False
+        self._close_message: Message = {"do": "close", "cautions": []}
         self._warm_ms: float | None = None
         self._plans: list[Job] = [job]
         self._heard_s = time.monotonic()
@@ -87,11 +88,15 @@ class Staining:
             )  # fmt: skip
             self._connect()
 
-    def finish(self) -> None:
-        """Everything is recorded: stain what is left, then end; ``ended`` is set when done."""
+    def finish(self, cautions: tuple[str, ...]) -> None:
+        """Everything is recorded: stain what is left, then end; ``ended`` is set when done.
+
+        ``cautions`` (what was warned of) go into the metadata of the stains.
+        """
         with self._lock:
             self._finishing = True
-            self._send({"do": "close"})
+            self._close_message = {"do": "close", "cautions": list(cautions)}
+            self._send(self._close_message)
             if self._stainer is None:
                 self.ended.set()
 
@@ -156,7 +161,7 @@ class Staining:
             self._slots = None
             self._connect()
             if self._finishing:
-                self._send({"do": "close"})
+                self._send(self._close_message)
 
     def _connect(self) -> None:
         """Give the stainer its slots once frames are known, and the publisher the frame slot."""

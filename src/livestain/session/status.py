@@ -13,7 +13,7 @@ STAGES = ("saved", "queued", "engine", "total")
 """Where time goes: receipt to durable raw row; receipt to engine start; in the engine; receipt to result (live)."""
 
 _KEPT = 1024
-_NUMBER = re.compile(r"\d+([.]\d+)?")
+_VARYING = re.compile(r"\S*[/\\]\S*|\d+([.]\d+)?")
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,8 @@ class Status:
         ``"waiting"`` (no sequence yet), ``"recording"``, ``"finishing"`` or ``"closed"``.
     run
         The run folder as text; empty when nothing is recorded.
+    source, planned
+        What the frames are, where not of a microscope; how many the plan has, 0 where it does not say.
     counters
         Of the present run.
     frames_per_s, stains_per_s
@@ -70,6 +72,8 @@ class Status:
 
     state: str = "waiting"
     run: str = ""
+    source: str = ""
+    planned: int = 0
     model: str = ""
     caution: str = ""
     counters: Counters = field(default_factory=Counters)
@@ -126,7 +130,7 @@ class Rate:
 class Warnings:
     """What the user should know: each matter once with how often it came, at most 100 of them; any thread may add.
 
-    Texts that differ only in their numbers are one matter; the first text stands for it.
+    Texts that differ only in numbers and paths are one matter; the first text stands for it.
     """
 
     _LIMIT = 100
@@ -138,7 +142,7 @@ class Warnings:
 
     def add(self, text: str) -> bool:
         """Note a warning; True when the matter is new."""
-        matter = _NUMBER.sub("#", text)
+        matter = _VARYING.sub("#", text)
         with self._lock:
             if matter in self._matters:
                 first, count = self._matters[matter]

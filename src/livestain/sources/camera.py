@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -153,17 +154,18 @@ def specimen_camera(
 
 
 @contextmanager
-def make_core(camera: PythonCamera) -> Iterator[UniMMCore]:
-    """Yield a core of our own with ``camera`` as ``"BF"``; needs no device adapter of Micro-Manager.
+def make_core(camera: PythonCamera, label: str = CAMERA) -> Iterator[UniMMCore]:
+    """Yield a core of our own with ``camera`` under that label; needs no device adapter of Micro-Manager.
 
+    The label becomes the name of the channel.
     A software run of useq, a burst, live mode and snapping work on it. It is released at the end of the block.
     """
-    with held_core(UniMMCore()) as core:
+    with held_core(_quiet_core()) as core:
         # The engine closes the shutter after each frame of a core that has none, unless told otherwise.
         core.setAutoShutter(False)
-        core.loadPyDevice(CAMERA, camera)
-        core.initializeDevice(CAMERA)
-        core.setCameraDevice(CAMERA)
+        core.loadPyDevice(label, camera)
+        core.initializeDevice(label)
+        core.setCameraDevice(label)
         # Of a Python camera only once it is chosen. The default of 1 GiB would in time all be resident.
         core.setCircularBufferMemoryFootprint(_BUFFER_MIB)
         if camera.pixel_um > 0:
@@ -171,6 +173,17 @@ def make_core(camera: PythonCamera) -> Iterator[UniMMCore]:
             core.setPixelSizeUm(CAMERA, camera.pixel_um)
             core.setPixelSizeConfig(CAMERA)
         yield core
+
+
+def _quiet_core() -> UniMMCore:
+    """A core, without the error that no Micro-Manager is installed: a Python camera needs none."""
+    logger = logging.getLogger("pymmcore-plus")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        return UniMMCore()
+    finally:
+        logger.setLevel(level)
 
 
 @contextmanager

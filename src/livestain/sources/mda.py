@@ -125,6 +125,7 @@ def attach(
     backend: Backend = "auto",
     isolate: bool = True,
     fsync: bool = True,
+    source: str = "",
 ) -> Session:
     """Stain and record what a core acquires.
 
@@ -154,6 +155,8 @@ def attach(
         hangs (for tests and notebooks).
     fsync
         A row means that the plane survives a power cut.
+    source
+        Where the frames come from, where that is not a microscope ("simulated cells"): kept with run and images.
 
     Returns
     -------
@@ -167,7 +170,13 @@ def attach(
     from livestain.session.session import Session
 
     settings = parse_settings(
-        channel=channel, follow=follow, when_full=when_full, backend=backend, isolate=isolate, fsync=fsync
+        channel=channel,
+        follow=follow,
+        when_full=when_full,
+        backend=backend,
+        isolate=isolate,
+        fsync=fsync,
+        source=source,
     )
     session = Session(model, record, settings, planned=_planned_frame(core))
     session.listen(MdaListener(core, session))

@@ -62,6 +62,7 @@ class StainLoop:
         self._geometry: Geometry | None = None
         self._image: Counts | None = None
         self._asked = self._draining = self._quitting = False
+        self._cautions: dict[str, str] = {}
         self._failures = 0
 
     def run(self) -> None:
@@ -164,7 +165,7 @@ class StainLoop:
                 self._note_written()
                 self._say({"is": "alive"})
             self._note_written()
-            self._writer.close(self._counters(), list(self._backlog.without_stain()))
+            self._writer.close(self._counters(), list(self._cautions.values()), list(self._backlog.without_stain()))
         self._say({"is": "closed", **self._counters()})
 
     # -- messages --------------------------------------------------------------------------------------------------
@@ -182,6 +183,8 @@ class StainLoop:
                     self._prepare(message)
                 case "close":
                     self._draining = True
+                    for text in message.get("cautions", ()):
+                        self._caution(text)
                 case "quit":
                     self._quitting = True
 
@@ -335,11 +338,16 @@ class StainLoop:
             queued_us=(begun - tag.received_ns) // 1000, engine_us=(done - begun) // 1000,
         )  # fmt: skip
         for text in check.warnings:
+            self._caution(f"input: {text}")
             self._say({"is": "warning", "text": f"input: {text}"})
         if live:
             self._show(timed, stains, check)
         self._store(timed, stains, shade, check, live=live)
         self._keep(self._shades.note_stained(tag.key, image, tag.exposure_us))
+
+    def _caution(self, text: str) -> None:
+        """Remember what the metadata of the stains shall say, once for texts that differ only in their numbers."""
+        self._cautions.setdefault("".join(letter for letter in text if letter.isalpha()), text)
 
     def _show(self, tag: Tag, stains: npt.NDArray[np.uint16], check: InputCheck) -> None:
         if self._slots is None:

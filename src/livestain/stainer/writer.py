@@ -101,10 +101,11 @@ class StainWriter:
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
-    def close(self, counters: Mapping[str, int], without_stain: Sequence[Key]) -> None:
-        """After `join`: name the planes without a stain in the metadata, trim, write the ``close`` row."""
+    def close(self, counters: Mapping[str, int], cautions: Sequence[str], without_stain: Sequence[Key]) -> None:
+        """After `join`: the last metadata (cautions, planes without a stain), trim, the ``close`` row."""
         for p, store in self._stores.items():
-            store.close(note={"planes_without_stain": [[key.t, key.z] for key in without_stain if key.p == p]})
+            missing = [[key.t, key.z] for key in without_stain if key.p == p]
+            store.close(note={"cautions": list(cautions), "planes_without_stain": missing})
         self._ledger.close(counters)
 
     def abandon(self) -> None:

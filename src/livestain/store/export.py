@@ -205,6 +205,7 @@ def _description(stack: _Stack) -> str:
     virtual = facts["channels"][0]["kind"] == "virtual"
     words = [VIRTUAL_NOTICE if virtual else "Measured", "recorded by livestain"]
     words += [f"{name}: {value}" for name, value in facts.items() if isinstance(value, str) and name != "kind"]
+    words += [f"CAUTION: {text}" for text in facts.get("cautions", [])]
     if stack.empty:
         places = ", ".join(f"t{t} c{c} z{z}" for t, c, z in stack.empty)
         words.append(f"{len(stack.empty)} plane(s) without data, shown as zeros: {places}")

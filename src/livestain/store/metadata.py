@@ -218,9 +218,9 @@ def read_document(path: Path, patience_s: float = 0.1) -> Document:
         except OSError as error:
             raise as_store_error(error, f"{path} could not be read") from error
         except ValueError as error:
-            raise StoreCorruptError(f"{path} is no JSON ({error}): run `livestain repair`") from error
+            raise StoreCorruptError(f"{path} is no JSON ({error}): the planes beside it may be whole") from error
     if not isinstance(document, dict):
-        raise StoreCorruptError(f"{path} holds a {type(document).__name__}, not a JSON object: run `livestain repair`")
+        raise StoreCorruptError(f"{path} holds a {type(document).__name__}, not a JSON object")
     return document
 
 

@@ -336,7 +336,7 @@ def _open_assumed(path: Path, array: Document, context: Any) -> Any:
     metadata = {**array, "shape": [*_ASSUMED, *array["shape"][3:]]}
     spec = {
         "driver": "zarr3",
-        "kvstore": {"driver": "file", "path": (path.absolute() / "0").as_posix()},
+        "kvstore": {"driver": "file", "path": (path.resolve() / "0").as_posix()},
         "metadata": metadata,
         # A plane of zeros is a plane: its file says that it was recorded.
         "store_data_equal_to_fill_value": True,

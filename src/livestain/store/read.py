@@ -27,7 +27,7 @@ _IMAGE_NAME = re.compile(r"p(\d+)\.ome\.zarr")
 
 def open_run(path: Path | str) -> Run:
     """Return a run for reading; cheap, nothing is read yet. Raises `RunError` when the folder is no run."""
-    path = Path(path)
+    path = Path(path).resolve()
     if not (path / STATE_FILE).is_file() and not (path / "raw" / LEDGER_FILE).is_file():
         raise RunError(f"{path} is no run: choose the folder that holds {STATE_FILE} and raw")
     return Run(path)
@@ -144,7 +144,7 @@ class Run:
         """One sentence for each thing that is not as it should be; empty when all is well."""
         raw, found = self._rows("raw")
         if not (raw and "close" in raw[-1]) and not self._being_recorded():
-            found.append(f"{self.path} was not closed: its program ended early; run `livestain repair`")
+            found.append(f"{self.path} was not closed: its program ended early; what has an ok row is whole")
         saved = set(saved_label_free(raw))
         for model in self.stains:
             rows, damaged = self._rows(model)

@@ -63,7 +63,7 @@ class RunFolder:
         RunError
             It holds something already, lies below a file, cannot be written, or another process took it just now.
         """
-        path = Path(path).absolute()
+        path = Path(path).resolve()  # tensorstore takes no .. in a path
         try:
             path.mkdir(parents=True, exist_ok=True)
             used = any(path.iterdir())

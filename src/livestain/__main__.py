@@ -1,0 +1,5 @@
+"""``python -m livestain``."""
+
+from livestain.cli import main
+
+main()
