@@ -27,6 +27,7 @@ from livestain.store.read import open_run
 from tests.conftest import leftovers
 from tests.session.pieces import (
     PATIENCE_S,
+    Counts,
     Feed,
     await_that,
     break_engine,
@@ -209,7 +210,11 @@ def test_runs_that_follow_each_other_at_once_are_all_whole(model_folder: Path, t
 
 
 def test_the_camera_may_change_between_runs(model_folder: Path, tmp_path: Path) -> None:
-    forms = {"run": frame(0), "run_002": frame(1, (96, 160)), "run_003": (frame(2) >> 4).astype(np.uint8)}
+    forms: dict[str, Counts] = {
+        "run": frame(0),
+        "run_002": frame(1, (96, 160)),
+        "run_003": (frame(2) >> 4).astype(np.uint8),
+    }
     with attached(model_folder, tmp_path / "run") as (_, session):
         for image in forms.values():
             feed = Feed(session)
