@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--evaluate", action="store_true", help="only print the scores of the model in --output")
     parser.add_argument("--quick", action="store_true", help="a tiny training into a temporary folder")
-    parser.add_argument("--steps", type=int, default=24_000, help="training steps")
+    parser.add_argument("--steps", type=int, default=14_000, help="training steps")
     parser.add_argument("--fields", type=int, default=600, help="simulated training fields")
     parser.add_argument("--output", type=Path, default=MODEL, help="model folder to write or to score")
     temp = Path(tempfile.gettempdir()) / "livestain-demo-model"
