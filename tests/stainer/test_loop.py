@@ -353,6 +353,25 @@ def test_a_plane_whose_row_is_lost_is_stained_again(
     assert any("p0 t0 z0 not written: the disk is full" in message["text"] for message in loop.heard("warning"))
 
 
+def test_a_disk_that_takes_no_row_any_more_is_not_waited_for(
+    model_folder: Path, recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Ledger.row
+
+    def lose(ledger: Ledger, row: Row) -> None:
+        if row.get("kind") == "virtual":
+            raise StoreError("the disk is full")
+        write(ledger, row)
+
+    monkeypatch.setattr(Ledger, "row", lose)
+    recorded.add(*((0, t, 0) for t in range(5)))
+    with running(model_folder, recorded) as loop:
+        loop.end()
+    assert recorded.plane_rows() == []
+    (closed,) = loop.heard("closed")
+    assert closed["behind"] == 5
+
+
 def test_without_a_record_the_first_frame_shown_is_the_background(model_folder: Path) -> None:
     with running(model_folder, None) as loop:
         await_that(lambda: loop.heard("warm"))

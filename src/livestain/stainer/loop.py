@@ -63,7 +63,7 @@ class StainLoop:
         self._image: Counts | None = None
         self._asked = self._draining = self._quitting = False
         self._cautions: dict[str, str] = {}
-        self._failures = 0
+        self._failures = self._lost_rows = 0
 
     def run(self) -> None:
         """Stain until told to ``close`` or ``quit``.
@@ -148,14 +148,21 @@ class StainLoop:
 
     def _finished(self) -> bool:
         """All that was recorded has a row; nothing is recorded any more once the session has said ``close``."""
-        if not self._draining:
+        if not self._draining or (self._writer is not None and self._writer.busy):
             return False
+        self._note_written()
+        if self._gives_up():
+            return True
         for key in list(self._backlog.waiting()):
             if self._shades.needs_first(key.p):
                 self._fail(key, "no usable background: every frame of this position is dark or saturated", live=False)
             else:
                 return False
         return True
+
+    def _gives_up(self) -> bool:
+        """Whether the disk takes no row any more: at the end of a run this is not waited for, planes stay behind."""
+        return self._draining and self._lost_rows >= _FAILURES_IN_A_ROW
 
     def _end(self) -> None:
         """Write out and close; after ``quit`` or an error only what waits is written, without the ``close`` row."""
@@ -295,7 +302,7 @@ class StainLoop:
     def _stain_oldest(self) -> bool:
         """Stain the oldest recorded plane without a row; False when there is none that can be stained now."""
         key = self._backlog.oldest()
-        if key is None or (self._writer is not None and self._writer.full):
+        if key is None or self._gives_up() or (self._writer is not None and self._writer.full):
             return False
         began = time.monotonic_ns()
         try:
@@ -399,6 +406,7 @@ class StainLoop:
                 written = self._writer.written.get_nowait()
             except queue.Empty:
                 return
+            self._lost_rows = self._lost_rows + 1 if written.lost else 0
             if written.lost:
                 self._backlog.unmark(written.key)
                 self._say({"is": "warning", "text": f"stain row of {written.key} not written: {written.lost}"})

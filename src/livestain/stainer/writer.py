@@ -64,6 +64,7 @@ class StainWriter:
         self._queue: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
         self._limit = limit_bytes
         self._put_bytes = self._done_bytes = 0
+        self._put_rows = self._done_rows = 0
         self._thread = threading.Thread(target=self._run, name="livestain-stain-writer", daemon=True)
         self._thread.start()
 
@@ -72,12 +73,18 @@ class StainWriter:
         """Whether as much waits for the disk as may."""
         return self._put_bytes - self._done_bytes >= self._limit
 
+    @property
+    def busy(self) -> bool:
+        """Whether a row is still to be written."""
+        return self._done_rows != self._put_rows and self._thread.is_alive()
+
     def set_geometry(self, geometry: Geometry) -> None:
         """Say of which shape the planes are; before the first `put`."""
         self._geometry = geometry
 
     def note(self, row: Row) -> None:
         """Write a row that belongs to no plane (engine, background) before all rows put later."""
+        self._put_rows += 1
         self._queue.put(_Entry(row))
 
     def put(self, key: Key, row: Row, stains: npt.NDArray[np.uint16] | None) -> bool:
@@ -89,6 +96,7 @@ class StainWriter:
             return False
         size = 0 if stains is None else stains.nbytes
         self._put_bytes += size
+        self._put_rows += 1
         self._queue.put(_Entry(row, key, stains))
         return True
 
@@ -143,6 +151,7 @@ class StainWriter:
             self._done_bytes += entry.stains.nbytes
         if entry.key is not None:
             self.written.put(Written(entry.key, row, lost))
+        self._done_rows += 1
 
     def _settle(self, entry: _Entry, key: Key) -> Row:
         checks = []
