@@ -90,7 +90,7 @@ def record(folder: Path, model: Model, planes: Planes, stains: Stains, frames: i
     writer.end()
     recorder.join(LIMIT_S)
     writer.join(LIMIT_S)
-    writer.close({}, [])
+    writer.close({}, (), [])
     took = time.perf_counter() - began
     run.close()
     if recorder.saved != frames or writer.written.qsize() != frames:
