@@ -82,3 +82,12 @@ def test_a_plane_costs_a_few_bytes() -> None:
     size, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert size / 20_000 <= 4
+
+
+def test_behind_is_recorded_and_not_stained() -> None:
+    backlog = Backlog()
+    assert not backlog.is_behind(Key(0, 1, 0))
+    backlog.add_raw(Key(0, 1, 0))
+    assert backlog.is_behind(Key(0, 1, 0))
+    backlog.mark_done(Key(0, 1, 0), "late")
+    assert not backlog.is_behind(Key(0, 1, 0))

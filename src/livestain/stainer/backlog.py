@@ -52,6 +52,10 @@ class Backlog:
         """Say whether the plane was marked done."""
         return bool(self._at(key)[key.t, key.z] & _DONE)
 
+    def is_behind(self, key: Key) -> bool:
+        """Say whether the plane is recorded and not stained."""
+        return bool(self._at(key)[key.t, key.z] == _RAW)
+
     def oldest(self) -> Key | None:
         """Return the recorded plane without a stain that is first in time; None when there is none."""
         found: Key | None = None

@@ -8,6 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
@@ -57,6 +58,8 @@ class StainLoop:
         self._backlog = Backlog()
         self._shades = Shades(job.stains / "shade" if job.stains else None, job.black)
         self._tail = LedgerTail(job.raw / "ledger.jsonl") if job.raw else None
+        self._reading = ThreadPoolExecutor(1, thread_name_prefix="livestain-read-ahead")
+        self._ahead: tuple[Key, Future[Counts]] | None = None
         self._readers: dict[int, PlaneReader] = {}
         self._exposures: dict[int, list[tuple[int, int]]] = {}
         self._geometry: Geometry | None = None
@@ -77,6 +80,7 @@ class StainLoop:
         with contextlib.ExitStack() as stack:
             if self._job.stains is not None:
                 stack.callback(lock_folder(self._job.stains).release)
+            stack.callback(self._reading.shutdown)
             self._go_on_after_another()
             self._open_engine(stack)
             while not self._quitting:
@@ -268,6 +272,15 @@ class StainLoop:
             self._readers[key.p] = PlaneReader(self._job.raw / f"p{key.p:03d}.ome.zarr")
         return self._readers[key.p].read(key.t, 0, key.z)
 
+    def _fetch(self, key: Key) -> Counts:
+        """Read a plane, or take the one read ahead; then read the next in time while this one is stained."""
+        ahead, self._ahead = self._ahead, None
+        image = ahead[1].result() if ahead is not None and ahead[0] == key else self._read(key)
+        after = Key(key.p, key.t + 1, key.z)
+        if self._backlog.is_behind(after):
+            self._ahead = after, self._reading.submit(self._read, after)
+        return image
+
     # -- staining --------------------------------------------------------------------------------------------------
 
     def _stain_newest(self) -> bool:
@@ -306,7 +319,7 @@ class StainLoop:
             return False
         began = time.monotonic_ns()
         try:
-            image = self._read(key)
+            image = self._fetch(key)
             require_stainable(image)
         except (FrameError, StoreError) as error:
             self._fail(key, str(error), live=False)
