@@ -178,7 +178,7 @@ def _planes(stack: _Stack, reader: PlaneReader) -> Iterator[npt.NDArray[Any]]:
         if plane is None or found != expected:
             raise StoreCorruptError(
                 f"plane t{t} c{c} z{z} of {stack.image} is not what its row says (CRC {expected}, on disk {found}): "
-                "other planes are not"
+                "it is damaged; export without this channel (--channels)"
             )
         yield plane
 

@@ -15,7 +15,7 @@ _CODE = re.compile(r"os_error_code='(\d+)'")
 _ADVICE = {
     StoreFullError: "the disk is full: free space on it",
     StoreDeniedError: "writing there is not allowed: check permissions and whether the disk is read-only",
-    StoreCorruptError: "what lies on disk is damaged: other planes are not",
+    StoreCorruptError: "what lies on disk is damaged",
 }
 
 TENSORSTORE_ERRORS = (ValueError, RuntimeError, IndexError, OSError)
