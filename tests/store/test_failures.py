@@ -24,7 +24,11 @@ WINDOWS_FULL = (
         (PermissionError(13, "Permission denied"), StoreDeniedError, "permissions"),
         (OSError(30, "Read-only file system"), StoreDeniedError, "permissions"),
         (ValueError("PERMISSION_DENIED: Read-only file system [os_error_code='30']"), StoreDeniedError, "permissions"),
-        (ValueError("FAILED_PRECONDITION: Invalid blosc-compressed data"), StoreCorruptError, "what lies on disk is damaged"),
+        (
+            ValueError("FAILED_PRECONDITION: Invalid blosc-compressed data"),
+            StoreCorruptError,
+            "what lies on disk is damaged",
+        ),
         (ValueError("DATA_LOSS: Digest mismatch"), StoreCorruptError, "what lies on disk is damaged"),
         (RuntimeError("INTERNAL: who knows"), StoreError, "who knows"),
     ],
