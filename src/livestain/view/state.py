@@ -20,7 +20,7 @@ PALETTES: dict[str, tuple[str, ...]] = {
     "azure + orange": ("0096FF", "FF8C00"),
     "classic blue (not colour-blind safe)": ("0000FF", "FF00FF"),
 }
-"""Colours of nuclei and membrane, then of further virtual stains in turn; the first two are safe for the colour-blind."""
+"""Colours of nuclei and membrane, then of further stains in turn; the first two are safe for the colour-blind."""
 
 AUTO_PERCENT = (0.1, 99.9)
 """Percentiles of a plane that "auto once" takes as limits."""
