@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from psygnal import Signal
@@ -15,9 +18,14 @@ from livestain.view.picture import LayerInfo, Picture
 Mode = Literal["composite", "split", "curtain"]
 MODES: tuple[Mode, ...] = ("composite", "split", "curtain")
 
+log = logging.getLogger(__name__)
+
+COLORS = {"green": "00E676", "magenta": "FF00FF", "azure": "0096FF", "orange": "FF8C00", "white": "FFFFFF"}
+"""Colours offered for one layer, each bright enough on black."""
+
 PALETTES: dict[str, tuple[str, ...]] = {
-    "green + magenta": ("00E676", "FF00FF"),
-    "azure + orange": ("0096FF", "FF8C00"),
+    "green + magenta": (COLORS["green"], COLORS["magenta"]),
+    "azure + orange": (COLORS["azure"], COLORS["orange"]),
     "classic blue (not colour-blind safe)": ("0000FF", "FF00FF"),
 }
 """Colours of nuclei and membrane, then of further stains in turn; the first two are safe for the colour-blind."""
@@ -25,7 +33,14 @@ PALETTES: dict[str, tuple[str, ...]] = {
 AUTO_PERCENT = (0.1, 99.9)
 """Percentiles of a plane that "auto once" takes as limits."""
 
-_SAMPLES = 1 << 16
+SAMPLES = 1 << 16
+"""Of how many pixels at most percentiles and histograms are taken."""
+
+GAMMA = (0.2, 5.0)
+"""The range of the display's exponent."""
+
+_LARGEST = 1e9
+_COLOR = re.compile(r"[0-9A-Fa-f]{6}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +69,7 @@ class LayerView:
     gamma: float = 1.0
     locked: bool = False
     limits_set: bool = True
-    """False until limits that were not known beforehand are taken from a first picture."""
+    """False until limits that were not known beforehand are chosen or taken from a first picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +90,8 @@ class _Shown:
     alone: bool = False
     """Label-free alone, while B is held."""
     picture: Picture | None = None
+    held: Picture | None = None
+    """The newest picture kept back while frozen."""
     views: list[LayerView] = field(default_factory=list)
 
 
@@ -124,6 +141,12 @@ class ViewState:
         """The picture shown."""
         return self._shown.picture
 
+    @property
+    def palette(self) -> str:
+        """The palette whose colours the virtual layers have; empty when they have others, or there are none."""
+        colors = tuple(view.color.upper() for view in self._shown.views if view.info.kind == "virtual")
+        return next((name for name in PALETTES if colors and colors == _in_turn(name, len(colors))), "")
+
     def panes(self) -> tuple[Pane, ...]:
         """Return what is drawn: one pane, or two (split: beside each other; curtain: left and right of it).
 
@@ -154,37 +177,33 @@ class ViewState:
         self._set_layout("alone", alone)
 
     def set_frozen(self, frozen: bool) -> None:
-        """Keep new pictures back, or not."""
+        """Keep new pictures back, or show them again, beginning with the newest of those kept back."""
         self._set_layout("frozen", frozen)
+        if not frozen and self._shown.held is not None:
+            self.set_picture(self._shown.held)
 
     def set_layer(self, index: int, **changes: object) -> None:
         """Change how a layer is shown: any field of `LayerView` but ``info``; limits are refused while locked.
 
         Values are brought into their range (gamma 0.2..5, opacity 0..1, limits within 0..top and at least 1 apart).
         """
-        before = self._shown.views[index]
-        if before.locked and "limits" in changes and changes.get("locked", True):
-            changes.pop("limits")
-        after = _legal(replace(before, **changes))  # type: ignore[arg-type]  # names are checked by replace
-        if after == before:
-            return
-        self._shown.views[index] = after
-        self.layer_changed.emit(index)
-        if after.visible != before.visible:
-            self.layout_changed.emit()
+        if self._shown.views[index].locked and changes.get("locked", True):
+            changes.pop("limits", None)
+        if "limits" in changes:
+            changes["limits_set"] = True
+        self._put(index, replace(self._shown.views[index], **changes))  # type: ignore[arg-type]  # replace checks names
 
     def set_palette(self, name: str) -> None:
         """Give the virtual layers the colours of a palette, in turn."""
-        colors = PALETTES[name]
         virtual = [i for i, view in enumerate(self._shown.views) if view.info.kind == "virtual"]
-        for place, index in enumerate(virtual):
-            self.set_layer(index, color=colors[place % len(colors)])
+        for index, color in zip(virtual, _in_turn(name, len(virtual)), strict=True):
+            self.set_layer(index, color=color)
 
     def auto_once(self, index: int) -> None:
         """Set the limits of a layer from its plane in the present picture (`AUTO_PERCENT`)."""
         plane = self.plane(index)
         if plane is not None:
-            self.set_layer(index, limits=auto_limits(plane), limits_set=True)
+            self.set_layer(index, limits=auto_limits(plane))
 
     def reset_limits(self, index: int) -> None:
         """Go back to the limits that the source gives (the model's fixed range); auto where it gives none."""
@@ -194,16 +213,27 @@ class ViewState:
         else:
             self.auto_once(index)
 
+    def full_range(self, index: int) -> None:
+        """Set the limits of a layer to all values that a pixel can have."""
+        self.set_layer(index, limits=(0.0, float(self._shown.views[index].info.top)))
+
     def lock_all(self, locked: bool) -> None:
         """Lock or unlock the limits of every layer."""
         for index in range(len(self._shown.views)):
             self.set_layer(index, locked=locked)
 
     def set_picture(self, picture: Picture) -> None:
-        """Show another picture; the first with a plane sets limits that were not known beforehand, once."""
-        self._shown.picture = picture
+        """Show another picture; while frozen it is kept back, unless there was none before.
+
+        The first plane of a layer that is not all one value sets limits that were not known beforehand, once.
+        """
+        if self._shown.frozen and self._shown.picture is not None:
+            self._shown.held = picture
+            return
+        self._shown.picture, self._shown.held = picture, None
         for index, view in enumerate(self._shown.views):
-            if not view.limits_set and self.plane(index) is not None:
+            plane = None if view.limits_set else self.plane(index)
+            if plane is not None and np.ptp(sample(plane)):
                 self.auto_once(index)
         self.picture_changed.emit()
 
@@ -211,6 +241,47 @@ class ViewState:
         """Return the plane of a layer in the present picture; None where there is none."""
         picture = self._shown.picture
         return picture.planes[index] if picture is not None and index < len(picture.planes) else None
+
+    # -- between sessions ------------------------------------------------------------------------------------------
+
+    def settings(self) -> dict[str, object]:
+        """Return what is worth keeping between sessions, fit for JSON; limits only of layers that are locked."""
+        layers = {label: _kept(view) for label, view in zip(self._labels(), self._shown.views, strict=True)}
+        return {"mode": self._shown.mode, "layers": layers}
+
+    def restore(self, kept: Mapping[str, object]) -> None:
+        """Take over what `settings` returned, in this or another window; layers are found by their labels.
+
+        Layers that are not here are passed over. A value that is unknown or damaged is left out, named in the log; one
+        beyond its range is brought into it.
+        """
+        mode = kept.get("mode", self._shown.mode)
+        if mode in MODES:
+            self.set_mode(mode)
+        else:
+            log.warning("kept display setting mode = %r is none of %s: ignored", mode, ", ".join(MODES))
+        layers = kept.get("layers", {})
+        for index, label in enumerate(self._labels()):
+            values = layers.get(label, {}) if isinstance(layers, Mapping) else layers
+            if isinstance(values, Mapping):
+                self._put(index, replace(self._shown.views[index], **_restored(label, values)))
+            else:
+                log.warning("kept display settings of layer %r are not usable: ignored", label)
+
+    def _labels(self) -> list[str]:
+        """The label of each layer; the second of two alike gets a number."""
+        labels = [view.info.label for view in self._shown.views]
+        counts = [labels[: i + 1].count(label) for i, label in enumerate(labels)]
+        return [label if n == 1 else f"{label} ({n})" for label, n in zip(labels, counts, strict=True)]
+
+    def _put(self, index: int, view: LayerView) -> None:
+        before, after = self._shown.views[index], _legal(view)
+        if after == before:
+            return
+        self._shown.views[index] = after
+        self.layer_changed.emit(index)
+        if after.visible != before.visible:
+            self.layout_changed.emit()
 
     def _pane(self, layers: list[int]) -> Pane:
         views = self._shown.views
@@ -224,21 +295,80 @@ class ViewState:
             self.layout_changed.emit()
 
 
+def sample(plane: Counts) -> Counts:
+    """Return at most `SAMPLES` pixels of a (Y, X) plane on a regular grid, as a view of it."""
+    step = max(1, math.ceil(math.sqrt(plane.size / SAMPLES)))
+    few = plane[::step, ::step]
+    return few if few.size <= SAMPLES else plane[:: step + 1, :: step + 1]
+
+
 def auto_limits(plane: Counts) -> tuple[float, float]:
-    """Return limits for a (Y, X) plane: its `AUTO_PERCENT` percentiles of at most 65536 pixels on a regular grid."""
-    step = max(1, int(np.ceil(np.sqrt(plane.size / _SAMPLES))))
-    low, high = (float(value) for value in np.percentile(plane[::step, ::step], AUTO_PERCENT))
+    """Return limits for a (Y, X) plane: the `AUTO_PERCENT` percentiles of its `sample`, at least 1 apart."""
+    low, high = (float(value) for value in np.percentile(sample(plane), AUTO_PERCENT))
     return low, max(high, low + 1.0)
 
 
 def _first_view(info: LayerInfo) -> LayerView:
     known = info.limits is not None
-    return LayerView(info, info.limits or (0.0, float(info.top)), info.color, limits_set=known)
+    return _legal(LayerView(info, info.limits or (0.0, float(info.top)), info.color, limits_set=known))
 
 
 def _legal(view: LayerView) -> LayerView:
     top = float(view.info.top)
     low = min(max(float(view.limits[0]), 0.0), top - 1.0)
     high = min(max(float(view.limits[1]), low + 1.0), top)
-    gamma, opacity = min(max(view.gamma, 0.2), 5.0), min(max(view.opacity, 0.0), 1.0)
+    gamma, opacity = min(max(view.gamma, GAMMA[0]), GAMMA[1]), min(max(view.opacity, 0.0), 1.0)
     return replace(view, limits=(low, high), gamma=gamma, opacity=opacity)
+
+
+def _in_turn(palette: str, count: int) -> tuple[str, ...]:
+    colors = PALETTES[palette]
+    return tuple(colors[i % len(colors)] for i in range(count))
+
+
+def _kept(view: LayerView) -> dict[str, object]:
+    kept = {name: getattr(view, name) for name in ("visible", "color", "opacity", "gamma", "locked")}
+    return {**kept, "limits": list(view.limits)} if view.locked else kept
+
+
+def _restored(label: str, kept: Mapping[str, object]) -> dict[str, Any]:  # Any: of any field of LayerView
+    """Return the fields of a `LayerView` that are well formed; the others are named in the log."""
+    fields: dict[str, Any] = {}
+    for name, value in kept.items():
+        if name in _WELL_FORMED and _WELL_FORMED[name](value):
+            fields[name] = value
+        else:
+            log.warning("kept display setting %s = %r of layer %r is not usable: ignored", name, value, label)
+    limits = fields.pop("limits", None)
+    if limits is not None:
+        fields.update(limits=tuple(limits), limits_set=True)
+    elif fields.get("locked"):
+        fields.pop("locked")
+    return fields
+
+
+def _is_flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST
+
+
+def _is_color(value: object) -> bool:
+    return isinstance(value, str) and _COLOR.fullmatch(value) is not None
+
+
+def _are_limits(value: object) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_number, value)) and value[0] < value[1]
+
+
+_WELL_FORMED: dict[str, Callable[[object], bool]] = {
+    "visible": _is_flag,
+    "color": _is_color,
+    "opacity": _is_number,
+    "gamma": _is_number,
+    "locked": _is_flag,
+    "limits": _are_limits,
+}
+"""What a kept value must be, by its name; ranges are the business of `_legal`."""
