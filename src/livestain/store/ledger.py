@@ -142,8 +142,13 @@ class LedgerTail:
         """Their numbers, counted from 1."""
         return tuple(self._lines.bad)
 
-    def new_rows(self) -> list[Row]:
+    def new_rows(self, limit_bytes: int = -1) -> list[Row]:
         """Return the rows completed since the last call, in order; empty while the file does not exist.
+
+        Parameters
+        ----------
+        limit_bytes
+            Read at most so much of the file, so that a long ledger is not held as objects at once; -1 = all.
 
         Raises
         ------
@@ -153,7 +158,7 @@ class LedgerTail:
         try:
             with self._path.open("rb") as file:
                 file.seek(self._offset)
-                block = file.read()
+                block = file.read(limit_bytes)
         except FileNotFoundError:
             return []
         except OSError as error:

@@ -62,6 +62,12 @@ class Run:
         return tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir())) if folder.is_dir() else ()
 
     @property
+    def models(self) -> tuple[str, ...]:
+        """The names of `stains`, the one whose stains were begun last first."""
+        folder = self.path / "stains"
+        return tuple(sorted(self.stains, key=lambda name: -_begun(folder / name / LEDGER_FILE)))
+
+    @property
     def channels(self) -> tuple[str, ...]:
         """The labels of all channels, such as ``"measured: BF"`` and ``"virtual: nuclei"``, measured ones first."""
         folders = [self.path / "raw", *(self.path / "stains" / model for model in self.stains)]
@@ -140,10 +146,20 @@ class Run:
         return bool(rows) and "close" in rows[-1]
 
     @property
+    def being_recorded(self) -> bool:
+        """Whether a program on this computer is recording or staining it; cheap, by what ``run.json`` says."""
+        try:
+            state = self.state
+        except StoreError:
+            return False
+        here = state.get("host") == platform.node() and state.get("closed") is None
+        return here and psutil.pid_exists(int(state.get("pid", -1)))
+
+    @property
     def problems(self) -> list[str]:
         """One sentence for each thing that is not as it should be; empty when all is well."""
         raw, found = self._rows("raw")
-        if not (raw and "close" in raw[-1]) and not self._being_recorded():
+        if not (raw and "close" in raw[-1]) and not self.being_recorded:
             found.append(f"{self.path} was not closed: its program ended early; what has an ok row is whole")
         saved = set(saved_label_free(raw))
         for model in self.stains:
@@ -173,20 +189,10 @@ class Run:
         return stain_states(self._rows(folder.name)[0]) if folder else {}
 
     def _model_folder(self, model: str | None) -> Path | None:
-        names = self.stains
-        if model is not None and model not in names:
-            raise RunError(f"{self.path} has no stains of model {model!r}: there are {_listed(names)}")
-        folders = [self.path / "stains" / name for name in names]
-        if model is not None:
-            return self.path / "stains" / model
-        return max(folders, key=lambda folder: _begun(folder / LEDGER_FILE), default=None)
-
-    def _being_recorded(self) -> bool:
-        try:
-            state = self.state
-        except StoreError:
-            return False
-        return state.get("host") == platform.node() and psutil.pid_exists(int(state.get("pid", -1)))
+        if model is not None and model not in self.stains:
+            raise RunError(f"{self.path} has no stains of model {model!r}: there are {_listed(self.stains)}")
+        newest = next(iter(self.models), None) if model is None else model
+        return self.path / "stains" / newest if newest is not None else None
 
 
 class PlaneArray:

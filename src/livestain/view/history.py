@@ -1,0 +1,186 @@
+"""What became of every plane of a run, followed through its ledgers: some bytes for each plane, no objects."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from livestain.frames import Key
+from livestain.store.ledger import LedgerTail, Row
+from livestain.view.picture import ABSENT, FAILED, LATE, LIVE, NO_STAIN_YET, SKIPPED, UNSTAINED, Marks
+
+# What one ledger says of a plane.
+_NOTHING, _OK, _LATE, _FAILED, _SKIPPED = range(5)
+
+_MARKS = np.full((5, 5), ABSENT, np.uint8)
+"""Mark by what the raw ledger (first axis) and the stains' ledger (second axis) say."""
+_MARKS[_FAILED] = FAILED
+_MARKS[_OK] = UNSTAINED, LIVE, LATE, FAILED, SKIPPED
+
+_BLOCK_BYTES = 1 << 18
+_REASONS_KEPT = 10_000
+
+
+class Note(NamedTuple):
+    """A remark in the raw ledger; ``p`` and ``t`` are None when it is about the whole run."""
+
+    p: int | None
+    t: int | None
+    text: str
+
+
+class History:
+    """Follows the ledgers of a run that may be growing; read-only.
+
+    `update` is called by one thread; all else by any thread, and returns at once.
+
+    Parameters
+    ----------
+    raw
+        The ledger of the measured planes; rows of channel 0 decide what became of a plane.
+    stains
+        The ledgers of the models' stains, the one that `marks` shows first.
+    """
+
+    def __init__(self, raw: Path, stains: Sequence[Path]) -> None:
+        self.version = 0
+        """Grows with every change."""
+        self._lock = threading.Lock()
+        self._raw_tail, self._stain_tails = LedgerTail(raw), [LedgerTail(path) for path in stains]
+        self._raw = _OverTime(np.uint8, _NOTHING)
+        self._stains = [_OverTime(np.uint8, _NOTHING) for _ in stains]
+        self._elapsed_s = _OverTime(np.float32, np.nan)
+        self._extent = (0, 0, 0)
+        self._reasons: dict[tuple[int, Key], str] = {}
+        self._notes: list[Note] = []
+
+    def update(self, stop: Callable[[], bool] = lambda: False) -> None:
+        """Read what the ledgers gained, until ``stop()``; blocks. Raises `StoreError` when one cannot be read."""
+        tails = [self._raw_tail, *self._stain_tails]
+        for ledger, tail in enumerate(tails):
+            while (rows := tail.new_rows(_BLOCK_BYTES)) and not stop():
+                with self._lock:
+                    for row in rows:
+                        self._take(ledger, row)
+                    self.version += 1
+
+    def extent(self) -> tuple[int, int, int]:
+        """Numbers of positions, time points and z sections: one more than the largest of each in any row."""
+        return self._extent
+
+    def marks(self, position: int, z: int) -> Marks:
+        """Return (T,) uint8 marks of a place, by the first stains' ledger."""
+        with self._lock:
+            size = self._extent[1]
+            raw = self._raw.over_time(position, z, size)
+            stained = self._stains[0].over_time(position, z, size) if self._stains else np.zeros(size, np.uint8)
+        marks: Marks = _MARKS[raw, stained]
+        return marks
+
+    def newest(self, position: int, z: int) -> int | None:
+        """Return the last time point with a recorded plane at a place; None when there is none."""
+        with self._lock:
+            found = np.flatnonzero(self._raw.over_time(position, z, self._extent[1]) == _OK)
+        return int(found[-1]) if found.size else None
+
+    def signature(self, key: Key) -> tuple[int, ...]:
+        """Return what all ledgers say of a plane, to see later whether that has changed."""
+        with self._lock:
+            return tuple(int(found.get(key)) for found in (self._raw, *self._stains))
+
+    def time_s(self, key: Key) -> float:
+        """Return the time of a plane since the run's start in s; NaN where not known."""
+        with self._lock:
+            return float(self._elapsed_s.get(key))
+
+    def why_missing(self, key: Key, stains: int | None) -> str:
+        """Return why there is nothing to show by the ledgers, in a few words; empty when there may be something.
+
+        Parameters
+        ----------
+        stains
+            Which stains' ledger; None = a measured plane.
+        """
+        with self._lock:
+            if self._raw.get(key) == _FAILED:
+                return self._words("not recorded", 0, key)
+            state = self._stains[stains].get(key) if stains is not None else _OK
+            if state in (_OK, _LATE):
+                return ""
+            words = {_NOTHING: NO_STAIN_YET, _FAILED: "failed", _SKIPPED: "left out"}[int(state)]
+            return self._words(words, 1 + (stains or 0), key)
+
+    def reason(self, key: Key) -> str:
+        """Return the reason in the ledger why a plane failed or was left out; empty when there is none."""
+        with self._lock:
+            return self._reasons.get((0, key)) or self._reasons.get((1, key), "")
+
+    def notes(self) -> tuple[Note, ...]:
+        """Return the notes so far, in the order of the ledger."""
+        with self._lock:
+            return tuple(self._notes)
+
+    def _words(self, words: str, ledger: int, key: Key) -> str:
+        reason = self._reasons.get((ledger, key), "")
+        return f"{words}: {reason}" if reason else words
+
+    def _take(self, ledger: int, row: Row) -> None:
+        if "state" not in row:
+            if ledger == 0 and "note" in row:
+                self._notes.append(Note(row.get("p"), row.get("t"), str(row["note"])))
+            return
+        key, state = Key(row["p"], row["t"], row["z"]), _state(row, is_raw=ledger == 0)
+        if ledger == 0:
+            sizes = zip(self._extent, key, strict=True)
+            self._extent = tuple(max(size, place + 1) for size, place in sizes)  # type: ignore[assignment]  # three
+            if row.get("c", 0) != 0:
+                return
+            elapsed_ms = row.get("elapsed_ms")
+            self._raw.set(key, state)
+            self._elapsed_s.set(key, np.nan if elapsed_ms is None else elapsed_ms / 1000)
+        else:
+            self._stains[ledger - 1].set(key, state)
+        if state in (_FAILED, _SKIPPED) and row.get("reason") and len(self._reasons) < _REASONS_KEPT:
+            self._reasons[ledger, key] = str(row["reason"])
+
+
+class _OverTime:
+    """One number for each plane: an array over t for each (p, z), grown by doubling."""
+
+    def __init__(self, dtype: npt.DTypeLike, fill: float) -> None:
+        self._dtype, self._fill = dtype, fill
+        self._arrays: dict[tuple[int, int], npt.NDArray[Any]] = {}
+
+    def set(self, key: Key, value: float) -> None:
+        p, t, z = key
+        array = self._arrays.get((p, z))
+        if array is None or t >= array.size:
+            grown = np.full(max(16, 2 * t), self._fill, self._dtype)
+            if array is not None:
+                grown[: array.size] = array
+            array = self._arrays[p, z] = grown
+        array[t] = value
+
+    def get(self, key: Key) -> float:
+        array = self._arrays.get((key.p, key.z))
+        found: float = array[key.t] if array is not None and key.t < array.size else self._fill
+        return found
+
+    def over_time(self, p: int, z: int, size: int) -> npt.NDArray[Any]:
+        """Return the first ``size`` numbers of a place, a copy."""
+        out = np.full(size, self._fill, self._dtype)
+        array = self._arrays.get((p, z), out)
+        known = min(size, array.size)
+        out[:known] = array[:known]
+        return out
+
+
+def _state(row: Row, *, is_raw: bool) -> int:
+    if row["state"] == "ok":
+        return _OK if is_raw or row.get("live") else _LATE
+    return _SKIPPED if row["state"] == "skipped" else _FAILED
