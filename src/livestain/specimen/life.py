@@ -1,4 +1,8 @@
-"""Life: cells that crawl, push, grow, divide and die on a torus, in ticks of five minutes."""
+"""Life: cells that crawl, push, grow, divide and die on a torus, in ticks of five minutes.
+
+Cells of a rosette have a home instead: they are pulled back to it, rest early in their cycle, and only the neighbour of
+a dead cell goes on and divides, into the empty place.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from livestain.specimen.looks import Look
+from livestain.specimen.plan import Home, Plan
 from livestain.specimen.traits import Traits, draw_traits
 
 TICK_H = 1 / 12
@@ -21,6 +26,13 @@ _DYING_H = 0.5
 _GONE_H = 10.0
 _WARM_TICKS = 12
 _DAUGHTER_UM = 5.0
+_DAUGHTER_AT_HOME_UM = 3.0
+_PULL = 0.97
+_REST_AGE = 0.4
+_VACANT_EVERY = 15
+"""One home in so many is empty at the start, as deaths keep it later: 0.35 % per h, 18 h from rest to division."""
+WORLD_EXTRA_UM = 60.0
+"""The torus is that much larger than the field, so that nothing is seen twice."""
 _PUSH_LIMIT_UM = 3.5
 _STREAM_START, _STREAM_TICK = 1, 3
 
@@ -41,6 +53,8 @@ class Cell:
         Factor of its DNA stain, partly inherited.
     born_h, died_h
         Times in h; ``born_h`` None: there from the start; ``died_h`` None: alive.
+    home, empty_home
+        In a rosette: where it is tethered, and the empty place beside it for which it will divide; else None.
     """
 
     number: int
@@ -53,6 +67,8 @@ class Cell:
     brightness: float
     born_h: float | None = None
     died_h: float | None = None
+    home: Home | None = None
+    empty_home: Home | None = None
 
     @property
     def dead(self) -> bool:
@@ -86,7 +102,10 @@ class Cell:
 
 
 class Population:
-    """All cells of a specimen on a torus of ``size_um`` = (Y, X) um; the same seed lives the same life."""
+    """All cells of a specimen on a torus of ``size_um`` = (Y, X) um; the same seed lives the same life.
+
+    The field that is seen is 60 um smaller, from (0, 0) on. ``plan`` is that of a rosette, else None.
+    """
 
     def __init__(self, look: Look, size_um: tuple[float, float], seed: int) -> None:
         self.look = look
@@ -96,10 +115,12 @@ class Population:
         self.ticks = 0
         self.cells: list[Cell] = []
         self._count = 0
-        for x, y in self._starting_places():
-            self._add(x, y)
-        for _ in range(80 if look.colonies_mm2 else 30):
-            self._push()
+        self.plan = self._settle() if look.name == "rosette" else None
+        if self.plan is None:
+            for x, y in self._starting_places():
+                self._add(x, y)
+            for _ in range(80 if look.colonies_mm2 else 30):
+                self._push()
         for _ in range(_WARM_TICKS):
             self.tick()
 
@@ -131,7 +152,34 @@ class Population:
         places %= size
         return places
 
-    def _add(self, x: float, y: float, mother: Cell | None = None, heading: float | None = None) -> None:
+    def _settle(self) -> Plan:
+        """Fill the homes of a rosette, but for a few into which cells are about to divide."""
+        rng = np.random.default_rng((self.seed, _STREAM_START))
+        height, width = (side - WORLD_EXTRA_UM for side in self.size_um)
+        plan = Plan((height, width), rng)
+        empty = plan.homes[_VACANT_EVERY - 1 :: _VACANT_EVERY]
+        for home in plan.homes:
+            if home not in empty:
+                self._add(home.x, home.y, home=home)
+        for cell in self.cells:
+            cell.age *= _REST_AGE
+        for home in empty:
+            caller = self._call_neighbour(home)
+            if caller is not None:
+                caller.age = caller.traits.age
+        return plan
+
+    def _call_neighbour(self, empty: Home) -> Cell | None:
+        """Let the resting cell nearest to an empty home go on to divide into it, and return it."""
+        homes = {cell: cell.home for cell in self.cells if cell.home and not cell.dead and not cell.empty_home}
+        nearest = min(homes, key=lambda cell: homes[cell].distance(empty), default=None)
+        if nearest is not None:
+            nearest.empty_home = empty
+        return nearest
+
+    def _add(
+        self, x: float, y: float, mother: Cell | None = None, heading: float | None = None, home: Home | None = None
+    ) -> None:
         self._count += 1
         traits = draw_traits(self.seed, self._count, self.look.granules)
         self.cells.append(
@@ -146,6 +194,7 @@ class Population:
                 # Sisters resemble their mother: without this a division would change the signal by half.
                 brightness=traits.brightness if mother is None else mother.brightness**0.8 * traits.brightness**0.2,
                 born_h=None if mother is None else self.time_h,
+                home=home,
             )
         )
 
@@ -156,26 +205,42 @@ class Population:
         gait = 0.55 + 0.45 * math.sin(2 * math.pi * self.time_h / 1.7 + cell.traits.speed_phase)
         step = self.look.speed_um_h * cell.traits.size * gait * TICK_H
         jitter = 0.25 * math.sqrt(12 * TICK_H)
-        cell.x = (cell.x + step * math.cos(cell.heading) + jitter * draw[1]) % self.size_um[1]
-        cell.y = (cell.y + step * math.sin(cell.heading) + jitter * draw[2]) % self.size_um[0]
+        x = cell.x + step * math.cos(cell.heading) + jitter * draw[1]
+        y = cell.y + step * math.sin(cell.heading) + jitter * draw[2]
+        if cell.home is not None:
+            x = _pull(x, cell.home.x, self.size_um[1])
+            y = _pull(y, cell.home.y, self.size_um[0])
+        cell.x, cell.y = x % self.size_um[1], y % self.size_um[0]
 
     def _age(self, cell: Cell, chance: float) -> None:
         if cell.dead:
             return
-        cell.age += TICK_H / cell.cycle_h
+        resting = cell.home is not None and cell.empty_home is None and cell.age >= _REST_AGE
+        if not resting:
+            cell.age += TICK_H / cell.cycle_h
         if chance < self.look.death_per_h * TICK_H and not cell.mitotic:
             cell.died_h = self.time_h
+            for empty in (cell.home, cell.empty_home):
+                if empty is not None:
+                    self._call_neighbour(empty)
 
     def _divide(self, mother: Cell) -> None:
         self.cells.remove(mother)
-        for heading in (mother.heading + math.pi / 2, mother.heading - math.pi / 2):
-            x = mother.x + _DAUGHTER_UM * math.cos(heading)
-            y = mother.y + _DAUGHTER_UM * math.sin(heading)
-            self._add(x, y, mother, heading)
+        homes = (mother.home, mother.empty_home)
+        if mother.home is not None and mother.empty_home is not None:
+            # The daughter on the side of the empty home takes it.
+            away = math.sin(mother.heading) * (mother.empty_home.x - mother.home.x)
+            away -= math.cos(mother.heading) * (mother.empty_home.y - mother.home.y)
+            homes = homes if away > 0 else homes[::-1]
+        apart_um = _DAUGHTER_UM if mother.home is None else _DAUGHTER_AT_HOME_UM
+        for heading, home in zip((mother.heading + math.pi / 2, mother.heading - math.pi / 2), homes, strict=True):
+            x = mother.x + apart_um * math.cos(heading)
+            y = mother.y + apart_um * math.sin(heading)
+            self._add(x, y, mother, heading, home)
 
     def _push(self) -> None:
         """Move neighbours apart (and, in a sheet, together), at most 3.5 um."""
-        if len(self.cells) < 2:
+        if len(self.cells) < 2 or not self.look.spacing_um:
             return
         size = np.array(self.size_um[::-1])
         at = np.array([(cell.x, cell.y) for cell in self.cells]) % size
@@ -195,3 +260,9 @@ class Population:
         at = (at + move * np.minimum(1, _PUSH_LIMIT_UM / (length + 1e-6))[:, None]) % size
         for cell, (x, y) in zip(self.cells, at.tolist(), strict=True):
             cell.x, cell.y = x, y
+
+
+def _pull(at: float, home: float, size: float) -> float:
+    """Return a coordinate on a torus a little nearer to that of the home."""
+    away = at - home
+    return home + _PULL * (away - size * round(away / size))

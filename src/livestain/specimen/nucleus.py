@@ -30,9 +30,15 @@ class Piece:
 def semi_axes(cell: Cell, look: Look, spread: float) -> tuple[float, float]:
     """Return the semi-axes of an interphase nucleus in um; smaller and rounder in a rounded cell, or dead."""
     grown = math.sqrt(0.86 + 0.28 * cell.age)
-    a, b = (axis * factor * grown for axis, factor in zip(look.nucleus_um, cell.traits.nucleus_axes, strict=True))
+    typical = _typical_axes(cell, look)
+    a, b = (axis * factor * grown for axis, factor in zip(typical, cell.traits.nucleus_axes, strict=True))
     ball = math.sqrt(a * b) * (0.55 if cell.dead else 0.82)
     return a * spread + ball * (1 - spread), b * spread + ball * (1 - spread)
+
+
+def _typical_axes(cell: Cell, look: Look) -> tuple[float, float]:
+    own = None if cell.home is None else cell.home.nucleus_um
+    return own or look.nucleus_um
 
 
 def chromatin(cell: Cell, look: Look, spread: float, fit: float = 1.0) -> list[Piece]:
@@ -41,7 +47,7 @@ def chromatin(cell: Cell, look: Look, spread: float, fit: float = 1.0) -> list[P
     The integrated stain follows the DNA, 1 -> 2 in the middle of the cycle, however small the area.
     """
     a, b = semi_axes(cell, look, spread)
-    nominal = look.nucleus_um[0] * look.nucleus_um[1]
+    nominal = math.prod(_typical_axes(cell, look))
     dna = 1 + min(max((cell.age - 0.4) / 0.35, 0.0), 1.0)
     signal = _TYPICAL * cell.brightness * dna * nominal
     if cell.dead:

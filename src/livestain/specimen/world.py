@@ -12,9 +12,10 @@ from livestain.contrast import Field
 from livestain.errors import UserError
 from livestain.frames import MIN_SIDE_PX
 from livestain.specimen.grid import Dots, Grid, gather
-from livestain.specimen.life import Population
+from livestain.specimen.life import WORLD_EXTRA_UM, Population
 from livestain.specimen.looks import Look, find_look
 from livestain.specimen.optics import Spectrum, blur_fluorescence, bright_field
+from livestain.specimen.periderm import SKIN_UM, Skin
 from livestain.specimen.scene import BODY_ABSORPTION, DOT_ABSORPTION, UPPER_UM, Maps, Scene
 from livestain.specimen.sheet import draw_sheet
 from livestain.specimen.spindle import draw_spindles
@@ -22,9 +23,8 @@ from livestain.specimen.texture import Textures
 
 Target = Literal["nuclei", "membrane"]
 
-_WORLD_EXTRA_UM = 60.0
 _STREAM_DEBRIS = 8
-_HAZE: dict[str, float] = {"nuclei": 0.25, "membrane": 0.40}
+_TARGETS = ("nuclei", "membrane")
 
 
 class Specimen:
@@ -33,7 +33,7 @@ class Specimen:
     Parameters
     ----------
     look
-        ``"spindle"`` or ``"sheet"``, or a `Look` with numbers of your own (`Look.replace`).
+        ``"spindle"``, ``"sheet"`` or ``"rosette"``, or a `Look` with numbers of your own (`Look.replace`).
     shape
         (Y, X) of the frames in px, at least 96 x 96.
     seed
@@ -57,6 +57,7 @@ class Specimen:
         self.life = Population(self.look, self._world_um(), seed)
         self._textures = Textures(seed)
         self._debris = _draw_debris(self.look, self.life.size_um, seed)
+        self._skin = None if self.life.plan is None else Skin(self.grid, self.look.optics, self._textures, seed)
         self._drawn: _Drawn | None = None
 
     @property
@@ -75,8 +76,9 @@ class Specimen:
         drawn = self._draw()
         frame = self.grid.frame
         scene = drawn.scene
+        phase = scene.phase[frame] + drawn.lower[frame] + drawn.upper[frame]
         return Maps(
-            phase=scene.phase[frame] + drawn.lower[frame] + drawn.upper[frame],
+            phase=phase if self._skin is None else phase + self._skin.phase[frame],
             absorption=drawn.absorption[frame].copy(),
             nuclei=scene.nuclei[frame].copy(),
             membrane=scene.membrane[frame].copy(),
@@ -93,6 +95,8 @@ class Specimen:
         drawn = self._draw()
         look = self.look
         slabs = [(0.0, drawn.phase_spectrum), (UPPER_UM, drawn.upper_spectrum)]
+        if self._skin is not None:
+            slabs.append((SKIN_UM, self._skin.spectrum))
         z = look.z_um if z_um is None else z_um
         width = self.grid.padded[1]
         image = bright_field(slabs, drawn.absorption_spectrum, look.optics, z, look.pixel_um, width)
@@ -106,15 +110,18 @@ class Specimen:
         UserError
             ``target`` is neither ``"nuclei"`` nor ``"membrane"``.
         """
-        if target not in _HAZE:
-            raise UserError(f"unknown stain of the specimen: {target!r} (there are: {', '.join(_HAZE)})")
+        if target not in _TARGETS:
+            raise UserError(f"unknown stain of the specimen: {target!r} (there are: {', '.join(_TARGETS)})")
         scene = self._draw().scene
         fluorophore = scene.nuclei if target == "nuclei" else scene.membrane
-        seen = blur_fluorescence(fluorophore, self.look.optics.na, _HAZE[target], self.look.pixel_um)
+        haze = self.look.haze[_TARGETS.index(target)]
+        seen = blur_fluorescence(fluorophore, self.look.optics.na, haze, self.look.pixel_um)
+        if target == "membrane" and self._skin is not None:
+            seen += self._skin.stain
         return seen[self.grid.frame].copy()
 
     def _world_um(self) -> tuple[float, float]:
-        height, width = (size * self.look.pixel_um + _WORLD_EXTRA_UM for size in self.grid.shape)
+        height, width = (size * self.look.pixel_um + WORLD_EXTRA_UM for size in self.grid.shape)
         return height, width
 
     def _draw(self) -> _Drawn:
