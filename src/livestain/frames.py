@@ -124,6 +124,14 @@ class Stain:
         True when stained in turn, False when stained later from disk.
     timing, input
         How long it took; how the input compares with the training range.
+    received_s
+        Monotonic clock of this process at which the frame was received, in seconds; None for what was read from disk.
+    image
+        (Y, X) the label-free plane these stains were made from; it comes with live stains while a viewer wants
+        pictures (`livestain.Session.want_pictures`), else None.
+    halves
+        ``image`` and ``stains`` at half size, (ceil(Y / 2), ceil(X / 2)) and (S, ceil(Y / 2), ceil(X / 2)), same
+        dtypes; comes with ``image``.
     """
 
     key: Key
@@ -133,3 +141,6 @@ class Stain:
     live: bool
     timing: Timing
     input: InputCheck
+    received_s: float | None = None
+    image: Counts | None = None
+    halves: tuple[Counts, npt.NDArray[np.uint16]] | None = None

@@ -18,7 +18,7 @@ from livestain.errors import EngineError, LivestainError, StainerError, StoreErr
 from livestain.frames import Key
 from livestain.stainer.job import Geometry, Job, Message
 from livestain.stainer.loop import StainLoop
-from livestain.stainer.slots import Slot, Tag
+from livestain.stainer.slots import Slot, Tag, frame_parts, result_parts
 from livestain.store.ledger import Ledger, read_rows
 from livestain.store.metadata import measured_channel
 from livestain.store.planes import PlaneStore
@@ -67,7 +67,7 @@ class Running:
         folders = {"raw": recorded.raw, "stains": recorded.stains} if recorded else {}
         self.said: list[Message] = []
         self.error: LivestainError | None = None
-        self.slots = Slot(SHAPE, np.uint16), Slot((2, *SHAPE), np.uint16)
+        self.slots = Slot(frame_parts(SHAPE, np.uint16)), Slot(result_parts(SHAPE, np.uint16, 2))
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._wake = threading.Event()
         job = Job(model=model, fsync=False, **folders, **options)
@@ -82,7 +82,7 @@ class Running:
 
     def show(self, key: tuple[int, int, int], exposure_ms: float = 10.0) -> None:
         """Put the frame of this time point into the slot, as the publisher does."""
-        self.slots[0].write(frame(key[1]), Tag(Key(*key), 0, 0, exposure_us=round(1000 * exposure_ms)))
+        self.slots[0].write([frame(key[1])], Tag(Key(*key), 0, 0, exposure_us=round(1000 * exposure_ms)))
         self.tell(do="look")
 
     def heard(self, kind: str) -> list[Message]:
@@ -163,7 +163,7 @@ def test_a_live_result_lies_in_the_slot_and_is_told(model_folder: Path, recorded
         loop.await_rows(1)
         loop.show((0, 1, 0))
         loop.await_live(1)
-        tag = loop.slots[1].read(out)
+        tag = loop.slots[1].read([out])
         assert tag is not None
         recorded.add((0, 1, 0))
         loop.end()

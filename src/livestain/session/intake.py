@@ -116,7 +116,7 @@ class Intake:
     """
 
     def __init__(self, settings: SessionSettings, sequence: Sequence, show: Callable[[Item], None]) -> None:
-        """Start the thread. Frames of the label-free channel are also handed to ``show``, which keeps a reference."""
+        """Start the thread. Placed frames are also handed to ``show``, which keeps a reference at most."""
         self.queue: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
         self.received = self.first_ns = self.last_ns = 0
         self.limit_bytes = settings.intake_min_bytes
@@ -177,7 +177,7 @@ class Intake:
             item = self._placed(arrival)
             self.queue.put(item)
             self.first_ns, self.last_ns = self.first_ns or item.received_ns, item.received_ns
-            if item.label_free and item.image is not None:
+            if item.image is not None:
                 self._show(item)
         self.queue.put(None)
 

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from livestain.frames import Key
 from livestain.session.intake import Facts, Item
 from livestain.stainer.slots import Slot, Tag
 
@@ -16,7 +17,8 @@ from livestain.stainer.slots import Slot, Tag
 class Publisher:
     """Copies the newest frame of the followed place into the frame slot and wakes the stainer.
 
-    `show` belongs to the intake's thread: it only keeps a reference. At most one ``look`` is unanswered, so that a
+    `show` belongs to the intake's thread: it only keeps references, also to the newest frame of each channel there. At
+    most one ``look`` is unanswered, so that a
     stainer that hangs never fills its pipe; the newest frame goes into the slot all the same.
     """
 
@@ -25,6 +27,9 @@ class Publisher:
         self._facts = facts
         self._look: Callable[[], None] = lambda: None
         self._newest: deque[Item] = deque(maxlen=1)
+        self._newest_of: dict[str, Item] = {}
+        self._last = Key(-1, -1, -1)
+        self.resting = False
         self._token: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._slot: Slot | None = None
@@ -34,10 +39,29 @@ class Publisher:
         self._thread.start()
 
     def show(self, item: Item) -> None:
-        """Take a frame; an older one that was not handed over yet is replaced."""
-        if self._follow is None or (item.key.p, item.key.z) == self._follow:
-            self._newest.append(item)
-            self._token.put(True)
+        """Take a frame of any channel; an older one that was not handed over yet is replaced."""
+        p, t, z = self._last
+        self._last = Key(max(p, item.key.p), max(t, item.key.t), max(z, item.key.z))
+        if self._is_followed(item):
+            self._newest_of[item.channel] = item
+            if item.label_free and not self.resting:
+                self._newest.append(item)
+                self._token.put(True)
+
+    def follow(self, place: tuple[int, int] | None) -> None:
+        """Hand over frames of this (position, z) from now on; None: of every one. Any thread."""
+        self._follow = place
+
+    @property
+    def newest(self) -> list[Item]:
+        """The newest frame of each channel at the followed place, in the order in which channels were first seen."""
+        return [item for item in list(self._newest_of.values()) if self._is_followed(item)]
+
+    @property
+    def extent(self) -> tuple[int, int, int]:
+        """Numbers of positions, time points and z sections seen so far."""
+        p, t, z = self._last
+        return p + 1, t + 1, z + 1
 
     def use(self, slot: Slot | None, look: Callable[[], None]) -> None:
         """Hand frames over through this slot from now on (None: keep them back); a new stainer starts unasked."""
@@ -60,9 +84,13 @@ class Publisher:
         return self._open
 
     def close(self) -> None:
-        """End the thread."""
+        """End the thread and let go of the frames."""
         self._token.put(False)
         self._thread.join()
+        self._newest_of.clear()
+
+    def _is_followed(self, item: Item) -> bool:
+        return self._follow is None or (item.key.p, item.key.z) == self._follow
 
     def _run(self) -> None:
         while self._token.get():
@@ -78,7 +106,7 @@ class Publisher:
         if slot is None or not slot.fits(item.image):
             return
         exposure_us = round(1e3 * self._facts(item.facts).exposure_ms)
-        slot.write(item.image, Tag(item.key, item.number, item.received_ns, exposure_us))
+        slot.write([item.image], Tag(item.key, item.number, item.received_ns, exposure_us))
         if self._open:
             self._unseen = True
         else:

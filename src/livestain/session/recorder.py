@@ -8,17 +8,19 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from livestain.errors import FrameError, StoreError
 from livestain.frames import FRAME_DTYPES, Frame
 from livestain.session.intake import Intake, Item, Sequence
+from livestain.session.notes import Notes
 from livestain.session.raw_images import RawImages
 from livestain.session.status import Latencies
 from livestain.settings import SessionSettings
 from livestain.store.inflight import pump
-from livestain.store.ledger import Ledger
+from livestain.store.ledger import Ledger, Row
 from livestain.store.planes import PendingPlane
 from livestain.store.run import RunFolder
 
@@ -26,8 +28,6 @@ log = logging.getLogger(__name__)
 
 _ROWS_KEPT = 65536
 GONE = "the run folder was deleted or replaced while recording"
-
-Row = dict[str, object]
 
 
 @dataclass
@@ -56,16 +56,21 @@ class Recorder:
         on_first: Callable[[Frame], None],
         on_end: Callable[[], None],
         warn: Callable[[str], None],
+        notes: Notes,
     ) -> None:
-        """Start the thread. ``on_first`` gets the first label-free frame, ``on_end`` comes last, on this thread."""
+        """Start the thread. ``on_first`` gets the first label-free frame, ``on_end`` comes last, on this thread.
+
+        What is put into ``notes`` is written with the next rows, within a second.
+        """
         self.saved = self.failed = self.labelfree = 0
         self._intake, self._sequence, self._settings = intake, sequence, settings
         self._latencies, self._on_first, self._on_end, self._warn = latencies, on_first, on_end, warn
+        self._notes = notes
         self._images = RawImages(folder.raw, sequence, fsync=settings.fsync, source=settings.source)
         self._path = folder.raw / "ledger.jsonl"
         self._ledger = Ledger(self._path, fsync=settings.fsync)
         self._identity = self._path.stat()
-        self._unwritten: deque[tuple[Row, Item]] = deque()
+        self._unwritten: deque[tuple[Row, Item | None]] = deque()
         self._gone = self._seen_first = False
         self._checked_s = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="livestain-recorder", daemon=True)
@@ -116,10 +121,10 @@ class Recorder:
         elif hidden := self._images.ensure_visible(*item.key):
             self._warn(f"other programs cannot see the newest planes: {hidden}")
         if len(self._unwritten) >= _ROWS_KEPT:
-            self._unwritten.popleft()
-            self.failed += 1
+            _, left_out = self._unwritten.popleft()
+            self.failed += left_out is not None
         self._unwritten.append((self._row(entry, checksum), item))
-        self._write_rows()
+        self._write_rows(self._notes.take())
 
     def _row(self, entry: _Entry, checksum: str) -> Row:
         item, frame = entry.item, entry.frame
@@ -133,8 +138,9 @@ class Recorder:
             "reason": entry.failure or item.note,
         }  # fmt: skip
 
-    def _write_rows(self) -> None:
-        """Write the rows that wait, in order, until one cannot be written."""
+    def _write_rows(self, notes: Iterable[Row]) -> None:
+        """Write the rows that wait, in order, and the notes behind them, until one cannot be written."""
+        self._unwritten.extend((note, None) for note in notes)
         while self._unwritten:
             row, item = self._unwritten[0]
             if not self._gone:
@@ -144,6 +150,8 @@ class Recorder:
                     self._warn(f"rows wait for the disk: {error}")
                     return
             self._unwritten.popleft()
+            if item is None:
+                continue
             if row["state"] != "ok" or self._gone:
                 self.failed += 1
                 continue
@@ -159,7 +167,7 @@ class Recorder:
         self._checked_s = now_s
         self._intake.adapt(now_s)
         self._check_folder()
-        self._write_rows()
+        self._write_rows(self._notes.take())
 
     def _check_folder(self) -> None:
         """See whether the run folder is still there; if not, what was saved in it is lost, too."""
@@ -174,8 +182,8 @@ class Recorder:
     def _close(self) -> None:
         """Settle every row; what the disk does not take now counts as failed."""
         self._check_folder()
-        self._write_rows()
-        self.failed += len(self._unwritten)
+        self._write_rows(self._notes.close())
+        self.failed += sum(item is not None for _, item in self._unwritten)
         self._unwritten.clear()
         if self._gone:
             self._warn(GONE)
@@ -210,10 +218,15 @@ class Passer:
             self.failed += 1
             return
         self._intake.advance(item.image.nbytes)
-        if item.label_free and not self.labelfree and item.image.ndim == 2 and item.image.dtype in FRAME_DTYPES:
+        if item.label_free and not self.labelfree and is_recordable(item.image):
             self._on_first(make_frame(item, self._sequence))
         self.labelfree += item.label_free
         self.saved += 1
+
+
+def is_recordable(image: Any) -> bool:
+    """Say whether an image is one grey plane of a dtype that can be recorded."""
+    return image.ndim == 2 and image.dtype in FRAME_DTYPES
 
 
 def make_frame(item: Item, sequence: Sequence) -> Frame:

@@ -12,12 +12,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from livestain.errors import LivestainError, RunError, StoreError
-from livestain.frames import Frame
+from livestain.frames import Frame, Key
 from livestain.model.read import Model
 from livestain.session.forecast import disk_rate, doubts
 from livestain.session.intake import Intake, Sequence
+from livestain.session.notes import Notes
 from livestain.session.publisher import Publisher
-from livestain.session.recorder import Passer, Recorder
+from livestain.session.recorder import Passer, Recorder, is_recordable, make_frame
 from livestain.session.results import Results
 from livestain.session.staining import Staining
 from livestain.session.status import Counters, Latencies, Rate, Status, Warnings
@@ -25,7 +26,8 @@ from livestain.settings import SessionSettings
 from livestain.stainer.backlog import KINDS
 from livestain.stainer.job import Job
 from livestain.stainer.slots import sweep
-from livestain.store.run import RunFolder
+from livestain.stainer.switch import Switch
+from livestain.store.run import RunFolder, add_note, note_row
 
 log = logging.getLogger(__name__)
 
@@ -110,10 +112,17 @@ class Home:
 class Recording:
     """A run that has begun. The intake takes frames at once; everything else starts when `open` is called."""
 
-    def __init__(self, sequence: Sequence, settings: SessionSettings) -> None:
+    def __init__(
+        self,
+        sequence: Sequence,
+        settings: SessionSettings,
+        follow: tuple[int, int] | None = None,
+        staining: bool = True,
+    ) -> None:
         """Cheap: called on the acquisition thread."""
         self.sequence, self.settings = sequence, settings
-        self.publisher = Publisher(settings.follow, sequence.facts)
+        self.publisher = Publisher(follow, sequence.facts)
+        self.notes = Notes()
         self.intake = Intake(settings, sequence, self.publisher.show)
         self.finished = threading.Event()
         self.home: Home | None = None
@@ -125,6 +134,8 @@ class Recording:
         self._recorded = threading.Event()
         self._abandoned = self._closed = False
         self._bytes_per_frame = 0
+        self._switch = Switch()
+        self.set_staining(staining)
 
     def open(self, home: Home, on_finished: Callable[[], None]) -> None:
         """Start to record and stain; ``on_finished`` is called when all is done, on a thread of ours."""
@@ -134,6 +145,7 @@ class Recording:
             home.warn(f"nothing is stained: {self.sequence.why}")
             home.staining.kill()
         else:
+            home.staining.set_switch(self._switch)
             home.staining.publish_from(self.publisher)
             if not self.sequence.pixel_um:
                 home.warn(f"the pixel size is not known: the model was trained at {home.model.card.pixel_um:g} um")
@@ -142,7 +154,7 @@ class Recording:
         else:
             self._recorder = Recorder(
                 home.folder, self.intake, self.sequence, self.settings, self._latencies,
-                on_first=self._prepare, on_end=self._finish, warn=home.warn,
+                on_first=self._prepare, on_end=self._finish, warn=home.warn, notes=self.notes,
             )  # fmt: skip
         threading.Thread(target=self._watch, name="livestain-watchdog", daemon=True).start()
         if self._abandoned:
@@ -151,7 +163,32 @@ class Recording:
     def fail(self, why: str) -> None:
         """The run could not be opened: every frame counts as failed."""
         self.home, self.failure = None, why
+        self.notes.close()
         self._recorder = Passer(self.intake, self.sequence, on_first=lambda _: None, on_end=self._finish_failed)
+
+    def set_staining(self, on: bool) -> None:
+        """Stain the frames that come from now on, or leave them out; nothing changes where it is so already."""
+        if on == self._switch.is_on:
+            return
+        self._switch = Switch([*self._switch.changes, (self.intake.received, on)])
+        self.publisher.resting = not on
+        if self.home is not None:
+            self.home.staining.set_switch(self._switch)
+
+    def note(self, text: str, key: Key | None) -> None:
+        """Write a note into the raw ledger: by the recorder, or, when that has ended, at once."""
+        if self.notes.put(note_row(text, key)):
+            return
+        folder = self.home.folder if self.home is not None else None
+        if folder is None:
+            raise RunError(f"a note has no place: {self.failure or 'nothing is recorded'}")
+        self._recorded.wait(_TICK_S)  # from the recorder's last row to the release of its lock: some ms
+        add_note(folder.path, text, key)
+
+    def latest_frames(self) -> dict[str, Frame]:
+        """Return the newest frame of each channel at the followed place; references, no copies."""
+        items = [item for item in self.publisher.newest if is_recordable(item.image)]
+        return {item.channel: make_frame(item, self.sequence) for item in items}
 
     def counters(self) -> Counters:
         """Return the counters as they stand."""
@@ -175,7 +212,8 @@ class Recording:
         counters = self.counters()
         state = "closed" if self._closed else "finishing" if self._recorded.is_set() else "recording"
         if home is None:
-            return Status(state=state, counters=counters, warnings=(self.failure,) if self.failure else ())
+            warnings = (self.failure,) if self.failure else ()
+            return Status(state=state, counters=counters, warnings=warnings, staining=self._switch.is_on)
         folder = home.folder
         disk_free, disk_left = self._disk()
         return Status(
@@ -196,6 +234,8 @@ class Recording:
             disk_free_gib=disk_free,
             disk_left_s=disk_left,
             warnings=home.warnings.all(),
+            staining=self._switch.is_on and not home.staining.off and self.sequence.label_free is not None,
+            input=home.staining.latest.input if home.staining.latest else None,
         )
 
     def abandon(self) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from psygnal import Signal
 
 from livestain.errors import EngineError, LivestainError, RunError
-from livestain.frames import InputCheck, Key, Stain, Timing
+from livestain.frames import Frame, InputCheck, Key, Stain, Timing
 from livestain.model.read import read_model
 from livestain.session.intake import Intake, Sequence
 from livestain.session.recording import Home, Recording
@@ -71,11 +71,14 @@ class Session:
             The model or the run folder cannot be used.
         """
         self.settings = settings
-        self._model = read_model(model)
+        self.model = read_model(model)
         self._record = Path(record).resolve() if record is not None else None
         self._planned = planned
         self._results = Results(self.stained.emit, self.warning.emit, lambda: self.status_changed.emit(self.status))
         self._recordings: list[Recording] = []
+        self._followed = settings.follow
+        self._staining_on = True
+        self._viewers: set[object] = set()
         self._unrecorded = 0
         self._failures: list[str] = []
         self._listener: Listener | None = None
@@ -111,10 +114,10 @@ class Session:
             return self._recordings[-1].status()
         home = self._next_home
         if home is None:
-            return Status()
+            return Status(staining=self._staining_on)
         return Status(
             run=str(self.run or ""), model=home.model.identity, caution=home.model.card.caution,
-            engine=dict(home.staining.engine), warnings=home.warnings.all(),
+            engine=dict(home.staining.engine), warnings=home.warnings.all(), staining=self._staining_on,
         )  # fmt: skip
 
     def report(self) -> tuple[Status, ...]:
@@ -157,7 +160,7 @@ class Session:
             if home is not None and home.stains is not None and tail is not None:
                 for row in tail.new_rows():
                     if "state" in row and (row["p"], row["t"], row["z"]) == key:
-                        return _read_stain(home.stains, row, self._model.stains)
+                        return _read_stain(home.stains, row, self.model.stains)
             left = until - time.monotonic()
             if left <= 0:
                 raise TimeoutError(f"plane {key} was not stained within {timeout_s:g} s: {self.status.counters}")
@@ -194,6 +197,85 @@ class Session:
             self._results.close()
             self._closed.set()
 
+    # -- for viewers -----------------------------------------------------------------------------------------------
+
+    @property
+    def sequence(self) -> Sequence | None:
+        """What is known of the newest run before its first frame; None before the first run."""
+        return self._recordings[-1].sequence if self._recordings else None
+
+    @property
+    def began_s(self) -> float | None:
+        """Monotonic clock at the newest run's first frame, in seconds; None before it."""
+        first_ns = self._recordings[-1].intake.first_ns if self._recordings else 0
+        return first_ns / 1e9 if first_ns else None
+
+    @property
+    def extent(self) -> tuple[int, int, int]:
+        """Numbers of positions, time points and z sections received so far in the newest run."""
+        return self._recordings[-1].publisher.extent if self._recordings else (0, 0, 0)
+
+    @property
+    def followed(self) -> tuple[int, int] | None:
+        """The (position, z) that is stained live; None: every one, newest first."""
+        return self._followed
+
+    @property
+    def staining(self) -> bool:
+        """Whether staining is switched on; `Status.staining` says whether it is done."""
+        return self._staining_on
+
+    def follow(self, place: tuple[int, int] | None) -> None:
+        """Stain the frames of this (position, z) live from now on, the others late; None: every one, newest first."""
+        self._followed = place
+        for recording in list(self._recordings):
+            recording.publisher.follow(place)
+
+    def set_staining(self, on: bool) -> None:
+        """Switch staining off or on again, in this run and those after it.
+
+        Planes received while it is off are recorded and get a stain row ``skipped``. What was recorded before and has
+        no stain yet is stained when it is on again, or at the end.
+        """
+        self._staining_on = on
+        for recording in list(self._recordings):
+            recording.set_staining(on)
+
+    def want_pictures(self, viewer: object, wanted: bool) -> None:
+        """Say whether this viewer needs live stains with ``image`` and ``halves``; they are made while one does."""
+        (self._viewers.add if wanted else self._viewers.discard)(viewer)
+        homes = [self._next_home, *(recording.home for recording in list(self._recordings))]
+        for home in homes:
+            if home is not None:
+                home.staining.want_pictures(bool(self._viewers))
+
+    def latest_frames(self) -> dict[str, Frame]:
+        """Return the newest frame of each channel at the followed place: channel -> frame; references, no copies.
+
+        Empty before the first frame and after the end of a run.
+        """
+        return self._recordings[-1].latest_frames() if self._recordings else {}
+
+    def note(self, text: str, key: Key | None = None) -> None:
+        """Note something about a plane of the newest run, or about the run, in its raw ledger.
+
+        Returns at once while the run is recorded (the row is written within a second), else after some ms.
+
+        Raises
+        ------
+        UserError
+            The text, made one line, is empty or longer than 2000 characters.
+        RunError
+            No run has begun, or nothing is recorded.
+        StoreError
+            The disk does not take it.
+        """
+        if self._record is None:
+            raise RunError("nothing is recorded: a note has no place; give the session a run folder")
+        if not self._recordings:
+            raise RunError("no run has begun: a note is possible from its start on")
+        self._recordings[-1].note(text, key)
+
     # -- for sources -----------------------------------------------------------------------------------------------
 
     def listen(self, listener: Listener) -> None:
@@ -202,7 +284,7 @@ class Session:
 
     def begin_run(self, sequence: Sequence) -> Intake:
         """Begin the next run and return its intake at once; called on the acquisition thread."""
-        recording = Recording(sequence, self.settings)
+        recording = Recording(sequence, self.settings, self._followed, self._staining_on)
         self._recordings.append(recording)
         self._to_open.put(recording)
         return recording.intake
@@ -238,7 +320,11 @@ class Session:
 
     def _start(self, recording: Recording, home: Home) -> None:
         try:
+            home.staining.want_pictures(bool(self._viewers))
             recording.open(home, self._told_finished(home))
+            # What was chosen while the run began.
+            recording.publisher.follow(self._followed)
+            recording.set_staining(self._staining_on)
         except (LivestainError, OSError) as error:  # such as: its folder was deleted since
             home.staining.kill()
             home.close()
@@ -258,7 +344,7 @@ class Session:
         record = self._record
         if record is not None and not first:
             record = next_free(record)
-        return Home(self._model, record, self.settings, self._results, self._planned)
+        return Home(self.model, record, self.settings, self._results, self._planned)
 
     def _discard_next_home(self) -> None:
         """A session that saw no sequence: its run closes with zeros."""

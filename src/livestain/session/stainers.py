@@ -14,11 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
 from livestain.errors import LivestainError
 from livestain.stainer.job import Geometry, Job, Message
-from livestain.stainer.slots import Slot, make_file, remove_file
+from livestain.stainer.slots import Slot, frame_parts, make_file, remove_file, result_parts
 
 log = logging.getLogger(__name__)
 
@@ -83,10 +81,10 @@ class StainerProcess:
 
     def prepare(self, geometry: Geometry, stains: int) -> tuple[Slot, Slot]:
         """Make slots in shared memory; their files go when the child has mapped them."""
-        shape, dtype = geometry.shape, np.dtype(geometry.dtype)
-        frame, result = make_file(shape, dtype, "frame"), make_file((stains, *shape), np.uint16, "stain")
+        parts = frame_parts(geometry.shape, geometry.dtype), result_parts(geometry.shape, geometry.dtype, stains)
+        frame, result = make_file(parts[0], "frame"), make_file(parts[1], "stain")
         self._files = [frame, result]
-        pair = Slot(shape, dtype, frame), Slot((stains, *shape), np.uint16, result)
+        pair = Slot(parts[0], frame), Slot(parts[1], result)
         self._slots = list(pair)
         geometry_text = geometry.model_dump(mode="json")
         self.send({"do": "frames", "geometry": geometry_text, "slots": [str(frame), str(result)]})
@@ -160,8 +158,8 @@ class StainerThread:
 
     def prepare(self, geometry: Geometry, stains: int) -> tuple[Slot, Slot]:
         """Make slots in memory."""
-        shape = geometry.shape
-        pair = Slot(shape, geometry.dtype), Slot((stains, *shape), np.uint16)
+        shape, dtype = geometry.shape, geometry.dtype
+        pair = Slot(frame_parts(shape, dtype)), Slot(result_parts(shape, dtype, stains))
         self.send({"do": "frames", "geometry": geometry.model_dump(), "slots": pair})
         return pair
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,8 @@ from livestain.session.status import Latencies
 from livestain.settings import Backend, SessionSettings
 from livestain.stainer.backlog import KINDS
 from livestain.stainer.job import Geometry, Job, Message
-from livestain.stainer.slots import Slot
+from livestain.stainer.slots import Slot, result_parts
+from livestain.stainer.switch import Switch
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +63,8 @@ class Staining:
         self._publisher: Publisher | None = None
         self._geometry: Geometry | None = None
         self._slots: tuple[Slot, Slot] | None = None
-        self._stains: np.ndarray[tuple[int, ...], np.dtype[np.uint16]] | None = None
+        self._pictures = False
+        self.switch = Switch()
         self._finishing = False
         self._close_message: Message = {"do": "close", "cautions": []}
         self._warm_ms: float | None = None
@@ -99,6 +102,19 @@ class Staining:
             self._send(self._close_message)
             if self._stainer is None:
                 self.ended.set()
+
+    def want_pictures(self, wanted: bool) -> None:
+        """Let live stains bring their plane and half-size copies, or not; a stainer started later is told, too."""
+        with self._lock:
+            if wanted != self._pictures:
+                self._pictures = wanted
+                self._send({"do": "pictures", "wanted": wanted})
+
+    def set_switch(self, switch: Switch) -> None:
+        """Leave out the frames for which staining is switched off; a stainer started later is told, too."""
+        with self._lock:
+            self.switch = switch
+            self._send({"do": "switch", "changes": switch.changes})
 
     def abandon(self) -> None:
         """End now; what is not stained stays behind."""
@@ -159,6 +175,8 @@ class Staining:
             else:
                 self._stainer = StainerThread(job, self._on_message, self._on_exit)
             self._slots = None
+            self._send({"do": "pictures", "wanted": self._pictures})
+            self._send({"do": "switch", "changes": self.switch.changes})
             self._connect()
             if self._finishing:
                 self._send(self._close_message)
@@ -169,7 +187,6 @@ class Staining:
             return
         if self._slots is None:
             self._slots = self._stainer.prepare(self._geometry, len(self._model.stains))
-            self._stains = np.empty((len(self._model.stains), *self._geometry.shape), np.uint16)
         if self._publisher is not None:
             self._publisher.use(self._slots[0], lambda: self._send({"do": "look"}))
 
@@ -206,9 +223,13 @@ class Staining:
             self._publisher.answered()
 
     def _take_live(self, message: Message) -> None:
-        if self._slots is None or self._stains is None:
+        slots, geometry = self._slots, self._geometry
+        if slots is None or geometry is None:
             return
-        tag = self._slots[1].read(self._stains)
+        # Read into memory that the stain then owns: one copy; parts that nobody wants are not made.
+        parts = result_parts(geometry.shape, geometry.dtype, len(self._model.stains))
+        arrays: list[Any] = [np.empty(*part) for part in (parts if self._pictures else parts[:1])]
+        tag = slots[1].read(arrays)
         if tag is None:
             return
         total_ms = (time.monotonic_ns() - tag.received_ns) / 1e6
@@ -218,7 +239,11 @@ class Staining:
         self.latencies.add("total", timing.total_ms)
         check = InputCheck(**{**message["input"], "warnings": tuple(message["input"]["warnings"])})
         self.shown += 1
-        self.latest = Stain(tag.key, self._stains.copy(), self._model.stains, message["engine"], True, timing, check)
+        whole = tag.parts == len(parts)
+        self.latest = Stain(
+            tag.key, arrays[0], self._model.stains, message["engine"], True, timing, check, tag.received_ns / 1e9,
+            image=arrays[1] if whole else None, halves=(arrays[3], arrays[2]) if whole else None,
+        )  # fmt: skip
         self._results.show(self.latest)
 
     def _take_rows(self, message: Message) -> None:
@@ -229,7 +254,7 @@ class Staining:
         key = Key(row["p"], row["t"], row["z"])
         if row["state"] == "failed":
             self._warn(f"planes are not stained: {row['reason']}")
-        elif not row["live"]:
+        elif row["state"] == "ok" and not row["live"]:
             self.latencies.add("engine", row["engine_ms"])
         self._results.note_row(key, row)
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from livestain.frames import InputCheck
+
 STAGES = ("saved", "queued", "engine", "total")
 """Where time goes: receipt to durable raw row; receipt to engine start; in the engine; receipt to result (live)."""
 
@@ -68,6 +70,11 @@ class Status:
         Of this process and the stainer; of the run's disk; how long recording can go on at the present rate.
     warnings
         What the user should know, oldest first, without repetition.
+    staining
+        Whether frames that come now are stained: False while switched off, where the run has no label-free channel,
+        and once the stainer was given up.
+    input
+        How the newest live stain's frame compares with the model's training range; None before the first.
     """
 
     state: str = "waiting"
@@ -87,6 +94,8 @@ class Status:
     disk_free_gib: float | None = None
     disk_left_s: float | None = None
     warnings: tuple[str, ...] = ()
+    staining: bool = True
+    input: InputCheck | None = None
 
 
 class Latencies:

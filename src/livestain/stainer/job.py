@@ -13,8 +13,9 @@ Message = dict[str, Any]
 """One JSON object a line.
 
 To the stainer, by ``"do"``: ``frames`` (geometry, and the slots as file names or, to a thread, as objects), ``look``
-(something new lies in the frame slot; at most one unanswered), ``close`` (finish what is recorded, then end), ``quit``
-(end after the plane in hand).
+(something new lies in the frame slot; at most one unanswered), ``pictures`` (whether a viewer wants the plane and
+half-size copies with each live result), ``switch`` (all changes of staining on and off in this run), ``close`` (finish
+what is recorded, then end), ``quit`` (end after the plane in hand).
 
 From it, by ``"is"``: ``hello``, ``ready`` (engine), ``mapped`` (the slot files may be unlinked), ``warm`` (made ready
 for this shape; from now on it speaks at least once a second), ``live`` (a result lies in the stain slot), ``idle``

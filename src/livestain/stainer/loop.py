@@ -22,9 +22,11 @@ from livestain.errors import EngineError, FrameError, StainerError, StoreError
 from livestain.frames import MIN_SIDE_PX, Counts, InputCheck, Key
 from livestain.model.read import Model, read_model
 from livestain.stainer.backlog import Backlog
+from livestain.stainer.half import half_size
 from livestain.stainer.job import Geometry, Job, Message
 from livestain.stainer.shades import Shade, Shades
-from livestain.stainer.slots import Slot, Tag
+from livestain.stainer.slots import Array, Slot, Tag, frame_parts, result_parts
+from livestain.stainer.switch import OFF, Switch
 from livestain.stainer.writer import Row, StainWriter
 from livestain.store.ledger import LedgerTail, read_rows
 from livestain.store.planes import PlaneReader
@@ -64,7 +66,8 @@ class StainLoop:
         self._exposures: dict[int, list[tuple[int, int]]] = {}
         self._geometry: Geometry | None = None
         self._image: Counts | None = None
-        self._asked = self._draining = self._quitting = False
+        self._asked = self._draining = self._quitting = self._pictures = False
+        self._switch = Switch()
         self._cautions: dict[str, str] = {}
         self._failures = self._lost_rows = 0
 
@@ -192,6 +195,10 @@ class StainLoop:
                     self._asked = True
                 case "frames":
                     self._prepare(message)
+                case "pictures":
+                    self._pictures = message["wanted"]
+                case "switch":
+                    self._switch = Switch(message["changes"])
                 case "close":
                     self._draining = True
                     for text in message.get("cautions", ()):
@@ -207,8 +214,10 @@ class StainLoop:
             self._writer.set_geometry(self._geometry)
         frame, stains = message["slots"]
         self._slots = (
-            frame if isinstance(frame, Slot) else Slot(shape, dtype, Path(frame)),
-            stains if isinstance(stains, Slot) else Slot((len(self._model.stains), *shape), np.uint16, Path(stains)),
+            frame if isinstance(frame, Slot) else Slot(frame_parts(shape, dtype), Path(frame)),
+            stains
+            if isinstance(stains, Slot)
+            else Slot(result_parts(shape, dtype, len(self._model.stains)), Path(stains)),
         )
         self._say({"is": "mapped"})
         self._image = np.empty(shape, dtype)
@@ -248,6 +257,8 @@ class StainLoop:
                     changes.append((key.t, exposure_us))
                 if self._shades.needs_first(key.p):
                     self._offer_first(key, exposure_us)
+                if not self._switch.was_on(row.get("n", -1)) and self._backlog.is_behind(key):
+                    self._leave_out(key, "skipped", OFF, live=False)
 
     def _exposure_at(self, key: Key) -> int:
         changes = self._exposures[key.p]
@@ -287,10 +298,11 @@ class StainLoop:
         """Stain what is new in the frame slot; False when there is nothing."""
         if self._slots is None or self._image is None:
             return False
-        tag = self._slots[0].read(self._image)
+        tag = self._slots[0].read([self._image])
         if tag is None:
             return False
-        if self._backlog.is_done(tag.key) or min(self._image.shape) < MIN_SIDE_PX or not self._shade_ready(tag):
+        to_stain = self._switch.was_on(tag.number) and not self._backlog.is_done(tag.key)
+        if not to_stain or min(self._image.shape) < MIN_SIDE_PX or not self._shade_ready(tag):
             self._answer("idle")
             return True
         self._stain(tag, self._image, live=True)
@@ -314,6 +326,8 @@ class StainLoop:
 
     def _stain_oldest(self) -> bool:
         """Stain the oldest recorded plane without a row; False when there is none that can be stained now."""
+        if not self._switch.is_on and not self._draining:
+            return False  # what was recorded before is stained when it is on again, or at the end
         key = self._backlog.oldest()
         if key is None or self._gives_up() or (self._writer is not None and self._writer.full):
             return False
@@ -361,7 +375,7 @@ class StainLoop:
             self._caution(f"input: {text}")
             self._say({"is": "warning", "text": f"input: {text}"})
         if live:
-            self._show(timed, stains, check)
+            self._show(timed, image, stains, check)
         self._store(timed, stains, shade, check, live=live)
         self._keep(self._shades.note_stained(tag.key, image, tag.exposure_us))
 
@@ -369,10 +383,13 @@ class StainLoop:
         """Remember what the metadata of the stains shall say, once for texts that differ only in their numbers."""
         self._cautions.setdefault("".join(letter for letter in text if letter.isalpha()), text)
 
-    def _show(self, tag: Tag, stains: npt.NDArray[np.uint16], check: InputCheck) -> None:
+    def _show(self, tag: Tag, image: Counts, stains: npt.NDArray[np.uint16], check: InputCheck) -> None:
         if self._slots is None:
             return
-        self._slots[1].write(stains, tag)
+        arrays: list[Array] = [stains]
+        if self._pictures:  # plane and stains go under one sequence number: never a stain beside another frame
+            arrays += [image, half_size(stains), half_size(image)]
+        self._slots[1].write(arrays, tag)
         self._asked = False
         self._say({"is": "live", "key": list(tag.key), "engine": self._engine_id, "input": asdict(check)})
 
@@ -399,13 +416,18 @@ class StainLoop:
     def _fail(self, key: Key, reason: str, *, live: bool) -> None:
         """Give the plane a ``failed`` row."""
         log.warning("%s not stained: %s", key, reason)
-        self._backlog.mark_done(key)
         self._answer("idle")
         if self._writer is None:
             self._say({"is": "warning", "text": f"{key} not stained: {reason}"})
+        self._leave_out(key, "failed", reason, live=live)
+
+    def _leave_out(self, key: Key, state: str, reason: str, *, live: bool) -> None:
+        """Give the plane a row without a stain."""
+        self._backlog.mark_done(key)
+        if self._writer is None:
             return
         row: Row = {
-            "v": 1, "p": key.p, "t": key.t, "z": key.z, "kind": "virtual", "state": "failed", "live": live,
+            "v": 1, "p": key.p, "t": key.t, "z": key.z, "kind": "virtual", "state": state, "live": live,
             "crc32": [], "engine": self._engine_id, "reason": reason,
         }  # fmt: skip
         self._writer.put(key, row, None)

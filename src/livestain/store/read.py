@@ -7,6 +7,7 @@ import operator
 import platform
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,17 @@ def open_run(path: Path | str) -> Run:
     if not (path / STATE_FILE).is_file() and not (path / "raw" / LEDGER_FILE).is_file():
         raise RunError(f"{path} is no run: choose the folder that holds {STATE_FILE} and raw")
     return Run(path)
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A line that somebody wrote about a plane, or about the run (p, t, z None); ``time`` is unix time in s."""
+
+    text: str
+    p: int | None = None
+    t: int | None = None
+    z: int | None = None
+    time: float | None = None
 
 
 class Run:
@@ -141,9 +153,17 @@ class Run:
 
     @property
     def closed(self) -> bool:
-        """Whether the recording ended in order (the raw ledger's last row is ``close``)."""
-        rows, _ = self._rows("raw")
-        return bool(rows) and "close" in rows[-1]
+        """Whether the recording ended in order (the raw ledger's last row is ``close``, but for later notes)."""
+        return _is_closed(self._rows("raw")[0])
+
+    @property
+    def notes(self) -> list[Note]:
+        """What people have noted, in the order in which it was written."""
+        return [
+            Note(str(row["note"]), row.get("p"), row.get("t"), row.get("z"), row.get("time"))
+            for row in self._rows("raw")[0]
+            if "note" in row
+        ]
 
     @property
     def being_recorded(self) -> bool:
@@ -159,7 +179,7 @@ class Run:
     def problems(self) -> list[str]:
         """One sentence for each thing that is not as it should be; empty when all is well."""
         raw, found = self._rows("raw")
-        if not (raw and "close" in raw[-1]) and not self.being_recorded:
+        if not _is_closed(raw) and not self.being_recorded:
             found.append(f"{self.path} was not closed: its program ended early; what has an ok row is whole")
         saved = set(saved_label_free(raw))
         for model in self.stains:
@@ -193,6 +213,12 @@ class Run:
             raise RunError(f"{self.path} has no stains of model {model!r}: there are {_listed(self.stains)}")
         newest = next(iter(self.models), None) if model is None else model
         return self.path / "stains" / newest if newest is not None else None
+
+
+def _is_closed(raw: list[Row]) -> bool:
+    """A note that was added later brings its own ``open`` row; a recorder's would be followed by planes."""
+    last = next((row for row in reversed(raw) if "note" not in row and "open" not in row), {})
+    return "close" in last
 
 
 class PlaneArray:

@@ -13,8 +13,10 @@ from typing import Any
 
 import filelock
 
-from livestain.errors import RunError
+from livestain.errors import RunError, UserError
+from livestain.frames import Key
 from livestain.settings import legal_name
+from livestain.store.ledger import Ledger, Row
 from livestain.store.metadata import atomic_write
 
 STATE_FILE = "run.json"
@@ -23,6 +25,9 @@ _WEIGHTS_FILE = "weights.sha256"
 _STATE_EVERY_S = 1.0
 # RUN/stains/<48>/p000.ome.zarr/0/c/123456/12/123/0/0 and tensorstore's temporary name stay under 240 with 110 for RUN.
 _MODEL_NAME_LIMIT = 48
+NOTE_LIMIT = 2000
+"""The longest note, in characters."""
+
 _VERSIONS_OF = ("numpy", "tensorstore", "pymmcore-plus", "openvino")
 
 
@@ -107,6 +112,64 @@ class RunFolder:
     def close(self) -> None:
         """Release the lock of ``raw/``; may be called twice and from any thread."""
         self._lock.release()
+
+
+def note_row(text: str, key: Key | None) -> Row:
+    """Return the ledger row of a note on a plane, or on the run.
+
+    Raises
+    ------
+    UserError
+        The text, made one line, is empty or longer than `NOTE_LIMIT`.
+    """
+    line = " ".join(text.split())
+    if not 0 < len(line) <= NOTE_LIMIT:
+        raise UserError(f"a note of {len(line)} characters cannot be kept: write 1 to {NOTE_LIMIT}")
+    place = {"p": key[0], "t": key[1], "z": key[2]} if key is not None else {}
+    return {"v": 1, "note": line, **place, "time": time.time()}
+
+
+def add_note(path: Path | str, text: str, key: Key | None = None) -> None:
+    """Write a note into the raw ledger of a run that nobody records any more; blocks some ms.
+
+    Parameters
+    ----------
+    path
+        The run folder.
+    text
+        1 to `NOTE_LIMIT` characters; line ends become blanks.
+    key
+        The plane it is about; None: the run.
+
+    Raises
+    ------
+    UserError
+        The text is empty or too long.
+    RunError
+        The folder is no run, cannot be written, or is being recorded at this moment.
+    StoreError
+        The disk does not take it.
+    """
+    row = note_row(text, key)
+    raw = Path(path).resolve() / "raw"
+    if not (raw / LEDGER_FILE).is_file():
+        raise RunError(f"{raw.parent} is no run: choose the folder that holds {STATE_FILE} and raw")
+    try:
+        lock = lock_folder(raw)
+    except RunError as error:
+        if isinstance(error.__cause__, filelock.Timeout):
+            raise RunError(
+                f"{raw.parent} is being recorded: add the note in the window that records it, or when it has ended"
+            ) from error
+        raise
+    try:
+        ledger = Ledger(raw / LEDGER_FILE, fsync=True)
+        try:
+            ledger.row(row)
+        finally:
+            ledger.abandon()
+    finally:
+        lock.release()
 
 
 def next_free(path: Path) -> Path:
