@@ -44,6 +44,11 @@ class Note:
     z: int | None = None
     time: float | None = None
 
+    @classmethod
+    def of_row(cls, row: Row) -> Note:
+        """Return the note of a row of the raw ledger that has one."""
+        return cls(str(row["note"]), row.get("p"), row.get("t"), row.get("z"), row.get("time"))
+
 
 class Run:
     """The planes, rows and counters of a run; everything is read from disk when asked for, so a growing run grows.
@@ -159,11 +164,7 @@ class Run:
     @property
     def notes(self) -> list[Note]:
         """What people have noted, in the order in which it was written."""
-        return [
-            Note(str(row["note"]), row.get("p"), row.get("t"), row.get("z"), row.get("time"))
-            for row in self._rows("raw")[0]
-            if "note" in row
-        ]
+        return [Note.of_row(row) for row in self._rows("raw")[0] if "note" in row]
 
     @property
     def being_recorded(self) -> bool:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from livestain.frames import Key
 from livestain.store.ledger import LedgerTail, Row
+from livestain.store.read import Note
 from livestain.view.picture import ABSENT, FAILED, LATE, LIVE, NO_STAIN_YET, SKIPPED, UNSTAINED, Marks
 
 # What one ledger says of a plane.
@@ -24,14 +25,6 @@ _MARKS[_OK] = UNSTAINED, LIVE, LATE, FAILED, SKIPPED
 
 _BLOCK_BYTES = 1 << 18
 _REASONS_KEPT = 10_000
-
-
-class Note(NamedTuple):
-    """A remark in the raw ledger; ``p`` and ``t`` are None when it is about the whole run."""
-
-    p: int | None
-    t: int | None
-    text: str
 
 
 class History:
@@ -132,7 +125,7 @@ class History:
     def _take(self, ledger: int, row: Row) -> None:
         if "state" not in row:
             if ledger == 0 and "note" in row:
-                self._notes.append(Note(row.get("p"), row.get("t"), str(row["note"])))
+                self._notes.append(Note.of_row(row))
             return
         key, state = Key(row["p"], row["t"], row["z"]), _state(row, is_raw=ledger == 0)
         if ledger == 0:
