@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from livestain.specimen import SHEET, SPINDLE, Look, Specimen
+from livestain.specimen import ROSETTE, SHEET, SPINDLE, Look, Specimen
 from livestain.specimen.life import TICK_H, Cell, Population
 
 SIZE_UM = (400.0, 400.0)
@@ -89,7 +89,7 @@ def test_a_division_keeps_the_signal_of_the_nucleus(look: Look) -> None:
     assert max(signals) / min(signals) < 1.15
 
 
-@pytest.mark.parametrize("look", [SPINDLE.replace(density_mm2=30), SHEET], ids=["spindle", "sheet"])
+@pytest.mark.parametrize("look", [SPINDLE.replace(density_mm2=30), SHEET, ROSETTE], ids=["spindle", "sheet", "rosette"])
 def test_the_same_seed_lives_the_same_life(look: Look) -> None:
     lives = [Population(look, (200.0, 250.0), seed) for seed in (5, 5, 6)]
     for life in lives:
@@ -98,3 +98,61 @@ def test_the_same_seed_lives_the_same_life(look: Look) -> None:
     first, again, other = ([(cell.number, cell.x, cell.y) for cell in life.cells] for life in lives)
     assert first == again
     assert first != other
+
+
+def test_a_rosette_keeps_its_number_and_its_places() -> None:
+    life = Population(ROSETTE, SIZE_UM, seed=1)
+    assert life.plan is not None
+    born = 0
+    for _ in range(round(48 / TICK_H)):
+        before = {cell.number: cell for cell in life.cells}
+        places = {cell.number: (cell.x, cell.y) for cell in life.cells}
+        life.tick()
+        new = [cell for cell in life.cells if cell.number not in before]
+        born += len(new)
+        for cell in life.cells:
+            assert cell.home is not None
+            assert apart(cell, Cell(0, cell.traits, cell.home.x, cell.home.y, 0, 0, 1, 1)) < 25
+            if cell.number in places:
+                old = Cell(0, cell.traits, *places[cell.number], 0, 0, 1, 1)
+                assert apart(old, cell) < 2
+        assert all(5 < apart(one, other) < 20 for one, other in zip(new[::2], new[1::2], strict=True))
+        living = [cell.home for cell in life.cells if not cell.dead]
+        assert len(set(living)) == len(living)
+        assert 0.85 < len(living) / len(life.plan.homes) <= 1
+    assert born > 10
+
+
+def test_daughters_of_neighbours_take_the_places_of_dead_cells() -> None:
+    life = Population(ROSETTE.replace(death_per_h=0), SIZE_UM, seed=2)
+    assert life.plan is not None
+    life.look = ROSETTE.replace(death_per_h=1)
+    life.tick()
+    life.look = ROSETTE.replace(death_per_h=0)
+    assert sum(cell.dead for cell in life.cells) > 3
+    for _ in range(round(50 / TICK_H)):
+        life.tick()
+    assert {cell.home for cell in life.cells} == set(life.plan.homes)
+    assert {cell.empty_home for cell in life.cells} == {None}
+    number = len(life.cells)
+    for _ in range(round(36 / TICK_H)):
+        life.tick()
+    assert len(life.cells) == number
+
+
+def test_a_division_in_a_rosette_keeps_the_signal_of_the_nucleus() -> None:
+    specimen = Specimen(ROSETTE.replace(death_per_h=0), (300, 300), seed=3)
+    dividing = [cell for cell in specimen.life.cells if cell.empty_home and cell.home and cell.home.fenced]
+    mother = max(dividing, key=lambda cell: cell.age)
+    mother.age = 1 - 1.5 / mother.cycle_h
+    family, signals = {mother.number}, []
+    for _ in range(24):
+        before = {cell.number for cell in specimen.life.cells}
+        specimen.advance()
+        living = {cell.number for cell in specimen.life.cells}
+        if mother.number not in living and len(family) == 1:
+            family |= living - before
+        maps = specimen.maps()
+        signals.append(float(maps.nuclei[np.isin(maps.nuclear, list(family))].sum()))
+    assert len(family) == 3
+    assert max(signals) / min(signals) < 1.15

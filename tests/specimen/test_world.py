@@ -9,9 +9,9 @@ import sys
 import numpy as np
 import pytest
 
-from livestain.specimen import SHEET, SPINDLE, Look, Optics, Specimen, prerender
+from livestain.specimen import ROSETTE, SHEET, SPINDLE, Look, Optics, Specimen, prerender
 
-LOOKS = pytest.mark.parametrize("look", [SPINDLE, SHEET], ids=["spindle", "sheet"])
+LOOKS = pytest.mark.parametrize("look", [SPINDLE, SHEET, ROSETTE], ids=["spindle", "sheet", "rosette"])
 
 
 @LOOKS
@@ -41,6 +41,8 @@ def test_every_picture_has_the_shape_of_the_frame(look: Look) -> None:
         ),
         (lambda: SPINDLE.replace(pixel_um=-1), "pixel_um"),
         (lambda: SPINDLE.replace(colour=1), "colour"),
+        (lambda: SPINDLE.replace(density_mm2=0), "every other look a number above 0"),
+        (lambda: ROSETTE.replace(density_mm2=400), "density_mm2 400.0 of a rosette"),
     ],
 )
 def test_a_wrong_argument_is_named(call: object, said: str) -> None:
@@ -65,18 +67,19 @@ def test_returned_arrays_belong_to_the_caller() -> None:
 
 
 _PRINT_DIGEST = """
-import hashlib
+import hashlib, sys
 from livestain.specimen import Specimen
-specimen = Specimen("spindle", (128, 128), seed=8)
+specimen = Specimen(sys.argv[1], (128, 128), seed=8)
 specimen.advance(20)
 print(hashlib.sha256(specimen.maps().phase.tobytes()).hexdigest())
 """
 
 
-def test_the_same_seed_draws_the_same_bytes_in_another_process() -> None:
-    specimen = Specimen("spindle", (128, 128), seed=8)
+@pytest.mark.parametrize("look", ["spindle", "rosette"])
+def test_the_same_seed_draws_the_same_bytes_in_another_process(look: str) -> None:
+    specimen = Specimen(look, (128, 128), seed=8)
     specimen.advance(20)
-    done = subprocess.run([sys.executable, "-c", _PRINT_DIGEST], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", _PRINT_DIGEST, look], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == hashlib.sha256(specimen.maps().phase.tobytes()).hexdigest()
 
 
@@ -90,7 +93,7 @@ def test_a_picture_does_not_depend_on_what_was_asked_before(look: Look) -> None:
     assert np.array_equal(asked.transmission(), silent.transmission())
 
 
-@LOOKS
+@pytest.mark.parametrize("look", [SPINDLE, SHEET], ids=["spindle", "sheet"])
 def test_scale_and_numbers_of_a_look_can_be_replaced(look: Look) -> None:
     coarse = Specimen(look.replace(pixel_um=1.3), (128, 128), seed=1).maps()
     sparse = Specimen(look.replace(density_mm2=100, colonies_mm2=0), (128, 128), seed=1).maps()
