@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -143,19 +143,40 @@ def _labels(attributes: Document) -> list[str]:
 def _write(stack: _Stack, path: Path) -> Exported:
     reader = PlaneReader(stack.image)
     shape = (stack.extent[0], len(stack.channels), stack.extent[1], *reader.plane_shape)
+    write_ome_tiff(path, _planes(stack, reader), shape, reader.dtype, _metadata(stack))
+    return Exported(path, stack.empty)
+
+
+def write_ome_tiff(
+    path: Path, planes: Iterable[npt.NDArray[Any]], shape: tuple[int, ...], dtype: np.dtype[Any], metadata: Document
+) -> None:
+    """Write planes as one OME-TIFF, BigTIFF where needed; blocks; no half file is left.
+
+    Parameters
+    ----------
+    planes, shape, dtype
+        The (Y, X) planes in order of the (T, C, Z, Y, X) shape.
+    metadata
+        What tifffile writes as OME-XML.
+
+    Raises
+    ------
+    StoreError
+        (or `StoreFullError`, `StoreDeniedError`) The file cannot be written.
+    """
     pages = shape[0] * shape[1] * shape[2]
-    size = pages * (shape[3] * shape[4] * reader.dtype.itemsize + _PAGE_BYTES)
+    size = pages * (shape[3] * shape[4] * dtype.itemsize + _PAGE_BYTES)
     part = path.with_name(path.name + ".part")
     try:
         tifffile.imwrite(
             part,
-            _planes(stack, reader),
+            iter(planes),
             shape=shape,
-            dtype=reader.dtype,
+            dtype=dtype,
             photometric="minisblack",
             ome=True,
             bigtiff=size > _CLASSIC_TIFF_BYTES,
-            metadata=_metadata(stack),
+            metadata={"axes": "TCZYX", **metadata},
         )
         part.replace(path)
     except OSError as error:
@@ -163,7 +184,6 @@ def _write(stack: _Stack, path: Path) -> Exported:
         raise (
             error if isinstance(error, StoreError) else as_store_error(error, f"{path} could not be written")
         ) from error
-    return Exported(path, stack.empty)
 
 
 def _planes(stack: _Stack, reader: PlaneReader) -> Iterator[npt.NDArray[Any]]:
@@ -188,12 +208,11 @@ def _metadata(stack: _Stack) -> Document:
     omero = stack.attributes["ome"]["omero"]["channels"]
     labels = _labels(stack.attributes)
     return {
-        "axes": "TCZYX",
         "Name": stack.title,
         "Description": _description(stack),
         "Channel": {
             "Name": [labels[c] for c in stack.channels],
-            "Color": [_signed_rgba(omero[c]["color"]) for c in stack.channels],
+            "Color": [signed_rgba(omero[c]["color"]) for c in stack.channels],
         },
         **_steps(stack.attributes["ome"]["multiscales"][0]),
         "Plane": [_plane_element(stack.elapsed_ms.get((t, z))) for t, _, z in stack.places],
@@ -228,7 +247,7 @@ def _plane_element(elapsed_ms: float | None) -> Document:
     return {} if elapsed_ms is None else {"DeltaT": elapsed_ms / 1000, "DeltaTUnit": "s"}
 
 
-def _signed_rgba(color: str) -> int:
+def signed_rgba(color: str) -> int:
     """Return a colour as OME stores it: RGBA in a signed 32-bit integer."""
     value = int(color + "FF", 16)
     return value - 2**32 if value >= 2**31 else value
