@@ -16,7 +16,16 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
-from livestain.specimen import FLUORESCENCE_ELECTRONS, SHEET, SPINDLE, Camera, CameraSettings, Look, Specimen
+from livestain.specimen import (
+    FLUORESCENCE_ELECTRONS,
+    ROSETTE,
+    SHEET,
+    SPINDLE,
+    Camera,
+    CameraSettings,
+    Look,
+    Specimen,
+)
 from livestain.specimen.life import TICK_H, Population
 
 SEEDS = range(4)
@@ -25,7 +34,7 @@ Image = npt.NDArray[np.floating]
 
 def main() -> None:
     print(f"{platform.platform()}, numpy {np.__version__}, 512 x 512 px, mean of {len(SEEDS)} seeds")
-    for look in (SPINDLE, SHEET):
+    for look in (SPINDLE, SHEET, ROSETTE):
         rows = [check_pictures(look, seed) for seed in SEEDS]
         print(f"\n{look.name}, {look.pixel_um} um/px, z {look.z_um} um")
         for name in rows[0]:

@@ -32,8 +32,12 @@ def main(target: Path, real: Path) -> None:
     alike = SPINDLE.replace(pixel_um=0.85, density_mm2=180, arm_length=0.8, electrons=4000, z_um=-8)
     beside = [row_of_real(real, "170601SH11_p0027_t00001b"), row_of_specimen(alike, seed=21)[:2]]
     save(target / "specimen-beside-real.png", beside, CREDIT)
-    rows = [row_of_specimen("spindle", seed=1), row_of_specimen("sheet", seed=1), row_of_focus(seed=1)]
-    save(target / "specimen-looks.png", rows, "All simulated. Lower row: one field through focus.")
+    looks = [row_of_specimen(look, seed=1) for look in ("spindle", "sheet", "rosette")]
+    save(
+        target / "specimen-looks.png",
+        [*looks, row_of_focus(seed=1)],
+        "All simulated. Lowest row: one field through focus.",
+    )
 
 
 def row_of_real(folder: Path, name: str) -> list[Picture]:
