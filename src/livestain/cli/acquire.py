@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from livestain.cli.stage import Stage
 from livestain.cli.summary import summary_lines
 from livestain.cli.table import Display
 from livestain.errors import LivestainError
@@ -27,11 +27,14 @@ if TYPE_CHECKING:
 INCOMPLETE = 3
 INTERRUPTED = 130
 _REFRESH_S = 0.5
+_LISTEN_S = 0.05
+_BEGIN_S = 0.005
 
 
 def acquire(
     core: CMMCorePlus,
     sequence: useq.MDASequence,
+    stage: Stage,
     *,
     model: str,
     record: Path,
@@ -44,48 +47,29 @@ def acquire(
 ) -> int:
     """Acquire, stain and record; blocks until all is stained, and returns the exit code of the command.
 
-    Ctrl-C stops the acquisition, saves what was received and leaves planes without a stain for later.
+    ``stage.stop`` (Ctrl-C) stops the acquisition, saves what was received and leaves planes without a stain for later.
     """
     from pymmcore_plus import configure_logging
 
     from livestain.sources.mda import attach
 
     configure_logging(stderr_level="ERROR")  # each frame is a line of its log otherwise
-    interrupted = False
     with (
-        _interrupted_once(),
+        stage.interruptible(),
         attach(
             core, model, record, channel=channel, backend=backend, fsync=fsync, when_full="wait", source=source
         ) as session,
     ):
         _announce(session)
         with Display(session) as display:
-            try:
-                _run_shown(core, sequence, display)
-                _close_shown(session, display)
-            except KeyboardInterrupt:
-                interrupted = True
+            done = _run_shown(core, sequence, session, stage, display) and _close_shown(session, display, stage.stop)
+            if not done:
                 core.mda.cancel()
                 _stop(session, display)
     failure = camera_failure()
-    code = INTERRUPTED if interrupted else _exit_code(session, core, failure)
+    code = _exit_code(session, core, failure) if done else INTERRUPTED
     _print_summary(session, core, failure, as_json)
     return code
-
-
-@contextmanager
-def _interrupted_once() -> Iterator[None]:
-    """Let Ctrl-C through once: held down, it would cost frames while what was received is being saved."""
-
-    def interrupt(*_: object) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _announce(session: Session) -> None:
@@ -97,20 +81,35 @@ def _announce(session: Session) -> None:
         )
 
 
-def _run_shown(core: CMMCorePlus, sequence: useq.MDASequence, display: Display) -> None:
-    thread = core.run_mda(sequence)
-    while thread.is_alive():
-        thread.join(_REFRESH_S)
-        display.update()
+def _run_shown(core: CMMCorePlus, sequence: useq.MDASequence, session: Session, stage: Stage, display: Display) -> bool:
+    """Acquire; False when stopped before the end."""
+    if stage.stop.is_set():
+        return False
+    running = core.run_mda(sequence)
+    while session.sequence is None and running.is_alive():
+        running.join(_BEGIN_S)  # a window asks for the channels and the pixel size of the run
+    stage.show(session)
+    return _wait_shown(running, display, stage.stop)
 
 
-def _close_shown(session: Session, display: Display) -> None:
-    """Close on a thread beside, so that what is left is shown and Ctrl-C is heard."""
+def _close_shown(session: Session, display: Display, stop: threading.Event) -> bool:
+    """Close on a thread beside, so that what is left is shown; False when stopped before the end."""
     closing = threading.Thread(target=session.close, name="livestain-close", daemon=True)
     closing.start()
-    while closing.is_alive():
-        closing.join(_REFRESH_S)
-        display.update()
+    return _wait_shown(closing, display, stop)
+
+
+def _wait_shown(thread: threading.Thread, display: Display, stop: threading.Event) -> bool:
+    """Wait for a thread and show how it goes; False when stopped first."""
+    update_s = 0.0
+    while thread.is_alive():
+        if stop.is_set():
+            return False
+        thread.join(_LISTEN_S)
+        if time.monotonic() >= update_s:
+            update_s = time.monotonic() + _REFRESH_S
+            display.update()
+    return True
 
 
 def _stop(session: Session, display: Display) -> None:

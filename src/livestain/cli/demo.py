@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from livestain.cli.options import AsJson, BackendName, Channel, Fsync, Model, require_above_zero, require_at_least
+from livestain.cli.options import (
+    AsJson,
+    BackendName,
+    Channel,
+    Fsync,
+    Model,
+    View,
+    require_above_zero,
+    require_at_least,
+)
+from livestain.cli.stage import Stage, on_stage
 from livestain.errors import UserError
 from livestain.frames import MIN_SIDE_PX
 from livestain.settings import Backend
@@ -43,6 +53,7 @@ def demo(
     ] = None,
     fsync: Fsync = True,
     as_json: AsJson = False,
+    view: View = None,
 ) -> int:
     """Try livestain without a microscope: simulated cells (or your images) in a real Micro-Manager core."""
     require_above_zero("--fps", fps)
@@ -56,12 +67,17 @@ def demo(
     if frames is not None:
         require_at_least("--frames", frames, 1)
 
-    from livestain.model.read import read_model
+    def work(stage: Stage) -> int:
+        from livestain.model.read import read_model
 
-    read_model(model)  # a mistake is told before anything is drawn or opened
-    with contextlib.ExitStack() as stack:
-        shown = _recorded(stack, images, channel, fps) if images else _simulated(size or 512, seed or 0, fps)
-        return _acquire(stack, shown, frames or shown.planes, fps, output, model, backend, fsync, as_json)
+        stage.say("reading the model ...")
+        read_model(model)  # a mistake is told before anything is drawn or opened
+        with contextlib.ExitStack() as stack:
+            stage.say("opening the images ..." if images else "drawing simulated cells ...")
+            shown = _recorded(stack, images, channel, fps) if images else _simulated(size or 512, seed or 0, fps)
+            return _acquire(stack, shown, frames or shown.planes, fps, output, model, backend, fsync, as_json, stage)
+
+    return on_stage(view, work)
 
 
 @dataclass(frozen=True)
@@ -110,7 +126,9 @@ def _acquire(
     backend: Backend,
     fsync: bool,
     as_json: bool,
+    stage: Stage,
 ) -> int:
+    stage.say("loading the microscope core ...")
     import useq
 
     from livestain.cli.acquire import acquire
@@ -121,6 +139,7 @@ def _acquire(
     return acquire(
         core,
         useq.MDASequence(time_plan=useq.TIntervalLoops(interval=timedelta(seconds=1 / fps), loops=frames)),
+        stage,
         model=model,
         record=output if output is not None else next_free(Path("demo-run")),
         backend=backend,

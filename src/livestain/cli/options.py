@@ -17,6 +17,10 @@ Fsync = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON on stdout.")]
 Channel = Annotated[str | None, typer.Option(help="Name of the label-free channel, where there are several.")]
+View = Annotated[
+    bool | None,
+    typer.Option("--view/--no-view", help="A window with the live picture.", show_default="where there is a display"),
+]
 RunPath = Annotated[Path, typer.Argument(help="Run folder.", show_default=False)]
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from livestain.cli.options import AsJson, BackendName, Channel, Fsync, Model, require_at_least
+from livestain.cli.options import AsJson, BackendName, Channel, Fsync, Model, View, require_at_least
+from livestain.cli.stage import Stage, on_stage
 from livestain.errors import ChannelError, UserError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def run(
     backend: BackendName = "auto",
     fsync: Fsync = True,
     as_json: AsJson = False,
+    view: View = None,
 ) -> int:
     """Run an acquisition on your microscope: every channel recorded, the label-free one stained live."""
     if (mda is None) == (frames is None):
@@ -37,19 +39,26 @@ def run(
         require_at_least("--frames", frames, 1)
     require_at_least("--interval", interval, 0)
 
-    from livestain.model.read import read_model
-    from livestain.sources.camera import held_core
+    def work(stage: Stage) -> int:
+        stage.say("reading the model ...")
+        from livestain.model.read import read_model
 
-    read_model(model)
-    sequence = _read_sequence(mda) if mda is not None else _time_lapse(frames or 1, interval)
-    with held_core(_open_core(config)) as core:
-        _check(core, sequence, channel)
+        read_model(model)
+        sequence = _read_sequence(mda) if mda is not None else _time_lapse(frames or 1, interval)
+        stage.say("loading the microscope core ...")
+        from livestain.sources.camera import held_core
 
-        from livestain.cli.acquire import acquire
+        with held_core(_open_core(config)) as core:
+            _check(core, sequence, channel)
 
-        return acquire(
-            core, sequence, model=model, record=output, channel=channel, backend=backend, fsync=fsync, as_json=as_json
-        )
+            from livestain.cli.acquire import acquire
+
+            return acquire(
+                core, sequence, stage, model=model, record=output, channel=channel, backend=backend, fsync=fsync,
+                as_json=as_json,
+            )  # fmt: skip
+
+    return on_stage(view, work)
 
 
 def _read_sequence(path: Path) -> useq.MDASequence:

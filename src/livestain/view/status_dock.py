@@ -1,0 +1,240 @@
+"""The status dock: what is recorded and stained, how fast, by what, and whether the input looks as in training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qtpy.QtCore import QSize, Qt
+from qtpy.QtWidgets import QDockWidget, QFrame, QGridLayout, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
+
+from livestain.frames import InputCheck
+from livestain.model.card import ContrastRange
+from livestain.session.status import Status
+from livestain.view import theme
+from livestain.view.readings import (
+    Level,
+    Reading,
+    counter_readings,
+    engine_readings,
+    input_readings,
+    loss_text,
+    speed_readings,
+    state_reading,
+)
+
+_ROLES: dict[Level, str] = {"plain": "", "good": "", "amber": "amber", "red": "bad"}
+_LIGHTS: dict[Level, tuple[str, str]] = {
+    "red": ("●", "#ff5252"), "amber": ("◐", theme.AMBER), "good": ("✓", ""), "plain": ("○", ""),
+}  # fmt: skip
+_IN_A_ROW = 5
+
+
+class StatusDock(QDockWidget):
+    """The state of a session at a glance; the model's caution is never scrolled away.
+
+    `show_status` for a live session, `show_input` for the frame that is shown.
+    """
+
+    def __init__(self, caution: str, known: ContrastRange | None = None, parent: QWidget | None = None) -> None:
+        super().__init__("Status", parent)
+        self.setObjectName("status")
+        self._known = known
+        self._light = _Light()
+        self._loss = _wrapped("bad")
+        self._counters = _Counters()
+        self._rows = _Rows()
+        self._input = _Rows()
+        self.trust = QFrame()
+        """A place for trust lights; hidden until something reports them."""
+        self.trust.hide()
+        body = QWidget()
+        layout = QVBoxLayout(body)
+        layout.setContentsMargins(10, 4, 10, 8)
+        layout.setSpacing(8)
+        for part in (self._counters, self._input, self._rows, self.trust):
+            layout.addWidget(part)
+        layout.addStretch(1)
+        self.setWidget(_framed(body, [self._light, self._loss], _caution(caution)))
+        self.setMaximumWidth(theme.DOCK_WIDTH)
+        self.show_input(None)
+
+    @property
+    def readings(self) -> dict[str, str]:
+        """Every value shown, by its name."""
+        return self._counters.values | self._rows.values | self._input.values
+
+    @property
+    def loss(self) -> str:
+        """What is lost, in words; empty when nothing is."""
+        return str(self._loss.text())
+
+    def show_status(self, status: Status, age_ms: float | None) -> None:
+        """Show a snapshot of a session and the age of the frame shown."""
+        closed = status.state == "closed"
+        self._light.set(state_reading(status))
+        self._loss.setText(loss_text(status.counters, closed=closed))
+        self._loss.setVisible(bool(self._loss.text()))
+        self._counters.set(counter_readings(status.counters, closed=closed))
+        self._rows.set((*speed_readings(status, age_ms), *engine_readings(status)))
+        self.show_input(status.input)
+
+    def show_input(self, check: InputCheck | None) -> None:
+        """Show how the newest frame compares with training."""
+        self._input.set(input_readings(check, self._known))
+
+    def show_recorded(self, state: str) -> None:
+        """Show a run from disk: no speed, no engine, no counters of a session."""
+        self._light.set(Reading("state", state))
+        self._counters.hide()
+        self._rows.hide()
+
+
+class _Light(QWidget):
+    """Shape, colour and word."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._shape, self._word = QLabel(), QLabel()
+        font = self._word.font()
+        font.setBold(True)
+        self._word.setFont(font)
+        self._shape.setFixedWidth(16)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(6)
+        layout.addWidget(self._shape)
+        layout.addWidget(self._word, 1)
+
+    def set(self, reading: Reading) -> None:
+        shape, color = _LIGHTS[reading.level]
+        if self._shape.text() != shape:
+            self._shape.setText(shape)
+            self._shape.setStyleSheet(f"color: {color};" if color else "")
+        if self._word.text() != reading.value:
+            self._word.setText(reading.value)
+
+
+class _Counters(QWidget):
+    """Ten numbers in two rows, each above its name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.values: dict[str, str] = {}
+        self._labels: list[QLabel] = []
+        self._grid = QGridLayout(self)
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setHorizontalSpacing(4)
+        self._grid.setVerticalSpacing(0)
+
+    def set(self, readings: Sequence[Reading]) -> None:
+        if not self._labels:
+            self._build(readings)
+        for label, reading in zip(self._labels, readings, strict=True):
+            _say(label, reading.value, _ROLES[reading.level])
+        self.values = {reading.name: reading.value for reading in readings}
+
+    def _build(self, readings: Sequence[Reading]) -> None:
+        for index, reading in enumerate(readings):
+            row, column = divmod(index, _IN_A_ROW)
+            number, name = QLabel("0"), QLabel(reading.name)
+            small = name.font()
+            small.setPointSizeF(small.pointSizeF() * 0.85)
+            name.setFont(small)
+            name.setProperty("role", "muted")
+            self._grid.addWidget(number, 2 * row, column)
+            self._grid.addWidget(name, 2 * row + 1, column)
+            self._grid.setColumnStretch(column, 1)
+            self._labels.append(number)
+        self._grid.setRowMinimumHeight(1, 20)
+
+
+class _Rows(QWidget):
+    """Names and values below each other; a value that is not well stands on amber with its reason."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.values: dict[str, str] = {}
+        self._labels: dict[str, QLabel] = {}
+        self._grid = QGridLayout(self)
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setHorizontalSpacing(10)
+        self._grid.setVerticalSpacing(3)
+        self._grid.setColumnMinimumWidth(0, 72)
+        self._grid.setColumnStretch(1, 1)
+
+    def set(self, readings: Sequence[Reading]) -> None:
+        for reading in readings:
+            label = self._labels.get(reading.name) or self._add(reading.name)
+            text = {"good": f"✓ {reading.value}", "amber": f"▲ {reading.value}  {reading.reason}"}.get(
+                reading.level, reading.value
+            )
+            _say(label, text, _ROLES[reading.level])
+            label.setToolTip(reading.reason)
+            self.values[reading.name] = text
+
+    def _add(self, name: str) -> QLabel:
+        heading, value = QLabel(name), QLabel()
+        heading.setProperty("role", "muted")
+        value.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        value.setWordWrap(True)
+        row = len(self._labels)
+        self._grid.addWidget(heading, row, 0, Qt.AlignmentFlag.AlignTop)
+        self._grid.addWidget(value, row, 1)
+        self._labels[name] = value
+        return value
+
+
+class _Body(QScrollArea):
+    """Scrolls by height only and asks for little, so that the layers above keep their room."""
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        return QSize(300, 210)
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        return QSize(200, 60)
+
+
+def _framed(body: QWidget, above: Sequence[QWidget], below: QWidget) -> QWidget:
+    scroll = _Body()
+    scroll.setWidget(body)
+    scroll.setWidgetResizable(True)
+    scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    frame = QWidget()
+    layout = QVBoxLayout(frame)
+    layout.setContentsMargins(0, 6, 0, 0)
+    layout.setSpacing(4)
+    top = QVBoxLayout()
+    top.setContentsMargins(10, 0, 10, 0)
+    for part in above:
+        top.addWidget(part)
+    layout.addLayout(top)
+    layout.addWidget(scroll, 1)
+    layout.addWidget(below)
+    return frame
+
+
+def _caution(text: str) -> QLabel:
+    label = _wrapped("")
+    label.setText(text)
+    label.setToolTip(text)
+    label.setContentsMargins(10, 6, 10, 8)
+    label.setVisible(bool(text))
+    return label
+
+
+def _wrapped(role: str) -> QLabel:
+    label = QLabel()
+    label.setWordWrap(True)
+    label.setProperty("role", role)
+    label.hide()
+    return label
+
+
+def _say(label: QLabel, text: str, role: str) -> None:
+    """Change text and look only where they are others: each change costs a layout."""
+    if label.text() != text:
+        label.setText(text)
+    if (label.property("role") or "") != role:
+        label.setProperty("role", role)
+        label.style().unpolish(label)
+        label.style().polish(label)
