@@ -175,6 +175,15 @@ class Recording:
         if self.home is not None:
             self.home.staining.set_switch(self._switch)
 
+    @property
+    def why_unstained(self) -> str:
+        """Why frames that come now are not stained at once, in a few words; empty when they are."""
+        if self.sequence.label_free is None:
+            return "this run has no label-free channel"
+        if self.home is not None and self.home.staining.off:
+            return "staining has ended: see the warnings"
+        return "" if self.home is not None and self.home.staining.engine else "the engine is warming up"
+
     def note(self, text: str, key: Key | None) -> None:
         """Write a note into the raw ledger: by the recorder, or, when that has ended, at once."""
         if self.notes.put(note_row(text, key)):

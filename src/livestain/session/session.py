@@ -79,6 +79,7 @@ class Session:
         self._followed = settings.follow
         self._staining_on = True
         self._viewers: set[object] = set()
+        self._viewers_lock = threading.Lock()
         self._unrecorded = 0
         self._failures: list[str] = []
         self._listener: Listener | None = None
@@ -225,6 +226,13 @@ class Session:
         """Whether staining is switched on; `Status.staining` says whether it is done."""
         return self._staining_on
 
+    @property
+    def why_unstained(self) -> str:
+        """Why frames that come now are not stained at once, in a few words; empty when they are."""
+        if not self._staining_on:
+            return "staining is off"
+        return self._recordings[-1].why_unstained if self._recordings else ""
+
     def follow(self, place: tuple[int, int] | None) -> None:
         """Stain the frames of this (position, z) live from now on, the others late; None: every one, newest first."""
         self._followed = place
@@ -243,11 +251,14 @@ class Session:
 
     def want_pictures(self, viewer: object, wanted: bool) -> None:
         """Say whether this viewer needs live stains with ``image`` and ``halves``; they are made while one does."""
-        (self._viewers.add if wanted else self._viewers.discard)(viewer)
-        homes = [self._next_home, *(recording.home for recording in list(self._recordings))]
-        for home in homes:
-            if home is not None:
-                home.staining.want_pictures(bool(self._viewers))
+        if wanted == (viewer in self._viewers):
+            return
+        with self._viewers_lock:
+            (self._viewers.add if wanted else self._viewers.discard)(viewer)
+            homes = [self._next_home, *(recording.home for recording in list(self._recordings))]
+            for home in homes:
+                if home is not None:
+                    home.staining.want_pictures(bool(self._viewers))
 
     def latest_frames(self) -> dict[str, Frame]:
         """Return the newest frame of each channel at the followed place: channel -> frame; references, no copies.
