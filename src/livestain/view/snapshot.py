@@ -21,7 +21,7 @@ from livestain.view.state import ViewState
 from livestain.view.viewport import GAP
 
 LARGE_PX = 1024
-"""Small images are enlarged by a whole factor to at most this length, so that their mark can be read."""
+"""Small images are enlarged to at most this length, so that their mark can be read."""
 
 LONGEST_PX = 4096
 _ENDINGS = (".ome.tif", ".ome.tiff")
@@ -46,8 +46,9 @@ def natural_size(state: ViewState, longest_px: int = LONGEST_PX) -> tuple[int, i
     if not height or not width:
         raise UserError("there is no picture to save at this moment: wait for the first frame")
     beside = state.mode == "split" and len(state.panes()) == 2
-    longest = max(height, width)
-    factor = float(max(1, LARGE_PX // longest)) if longest <= longest_px else longest_px / longest
+    room = longest_px / max(height, 2 * width + GAP if beside else width)
+    # Enlarged by whole factors only: all pixels stay of one size.
+    factor = min(room, 1.0) if room < 2 else float(min(max(1, LARGE_PX // max(height, width)), int(room)))
     width, height = round(width * factor), round(height * factor)
     return (2 * width + GAP if beside else width), height
 
