@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from livestain.specimen import ROSETTE, Specimen
+from livestain.specimen.bundle import draw_bundles
 from livestain.specimen.plan import Plan
+from livestain.specimen.scene import Scene
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +18,7 @@ def specimen() -> Specimen:
     return Specimen(ROSETTE, (512, 512), seed=4)
 
 
-@pytest.mark.parametrize("field_um", [(25.0, 25.0), (130.0, 130.0), (130.0, 400.0)])
+@pytest.mark.parametrize("field_um", [(60.0, 60.0), (130.0, 130.0), (130.0, 400.0)])
 def test_strings_go_on_until_they_have_left_the_field(field_um: tuple[float, float]) -> None:
     for seed in range(8):
         homes = Plan(field_um, np.random.default_rng(seed)).homes
@@ -80,3 +82,24 @@ def test_the_skin_stands_still_and_lies_at_a_focus_of_its_own(specimen: Specimen
     assert at_skin.std() < at_cells.std() / 3
     assert not specimen.maps().membrane[bare].any()
     assert 0 < specimen.fluorescence("membrane")[bare].mean() < 0.1
+
+
+def test_hair_cells_in_the_middle_carry_bundles_that_point_two_ways(specimen: Specimen) -> None:
+    plan = specimen.life.plan
+    assert plan is not None
+    hairs = [home for home in plan.homes if home.hair is not None]
+    assert hairs == list(plan.homes[:17])
+    bundle = Scene(specimen.grid)
+    draw_bundles(bundle, specimen.life)
+    (dots,) = bundle.dots
+    bearing = [cell for cell in specimen.life.cells if cell.home in hairs and cell.spread(specimen.time_h) == 1]
+    assert 10 < len(bearing) < 18
+    assert dots.phase.size == 4 * len(bearing)
+    assert np.all(dots.phase > 0)
+    tips = np.stack([dots.x, dots.y], axis=1).reshape(-1, 4, 2)
+    course = np.exp(2j * np.arctan2(*(tips[:, 3] - tips[:, 0]).T[::-1]))
+    assert abs(course.mean()) > 0.8
+    ways = np.sign((tips[:, 3] - tips[:, 0]) @ (tips[0, 3] - tips[0, 0]))
+    assert -0.9 < ways.mean() < 0.9
+    spot = np.unravel_index(np.argmax(bundle.membrane), bundle.membrane.shape)
+    assert np.hypot(specimen.grid.x_um[spot[1]] - dots.x, specimen.grid.y_um[spot[0]] - dots.y).min() < 0.5

@@ -12,6 +12,8 @@ from livestain.contrast import Field
 _RINGS = ((3.0, 5), (8.3, 12), (14.4, 19), (20.6, 25))
 """Radius in um and number of cells of each ring."""
 _MANTLE = (26.3, 17)
+_HAIR_UM = 10.0
+"""Cells of the rings within this radius are hair cells."""
 _OUTLINE_UM = 29.5
 _RADIUS_UM, _STRING_RADIUS_UM = 5.2, 4.2
 _STRING_START_UM, _STRING_STEP_UM, _STRING_STRETCH = 36.0, 10.5, 6.0
@@ -34,6 +36,8 @@ class Home:
         Radius of the unstretched cell; typical semi-axes of its nucleus, None: those of the look.
     fenced
         Whether the outline of the rosette bounds it.
+    hair
+        Direction of the hair bundle in rad; None: no hair cell.
     """
 
     x: float
@@ -43,6 +47,7 @@ class Home:
     radius_um: float
     nucleus_um: tuple[float, float] | None
     fenced: bool
+    hair: float | None = None
 
     def distance(self, other: Home) -> float:
         """Um to another home."""
@@ -85,21 +90,28 @@ class Plan:
     def _ring(self, radius_um: float, count: int, rng: np.random.Generator) -> list[Home]:
         start = rng.uniform(0, 2 * math.pi)
         angles = start + 2 * math.pi * np.arange(count) / count + rng.normal(0, 0.07, count)
-        return [
-            self._ring_home(angle, away, radius_um)
-            for angle, away in zip(angles.tolist(), (radius_um + rng.normal(0, 0.55, count)).tolist(), strict=True)
-        ]
+        aways = radius_um + rng.normal(0, 0.55, count)
+        hairs = self._turn + rng.normal(0, 0.15, count) + math.pi * rng.integers(0, 2, count)
+        places = zip(angles.tolist(), aways.tolist(), hairs.tolist(), strict=True)
+        return [self._ring_home(angle, away, radius_um, hair) for angle, away, hair in places]
 
-    def _ring_home(self, angle: float, away_um: float, ring_um: float) -> Home:
+    def _ring_home(self, angle: float, away_um: float, ring_um: float, hair: float) -> Home:
         u, v = self._ratio * away_um * math.cos(angle), away_um * math.sin(angle)
         cosine, sine = math.cos(self._turn), math.sin(self._turn)
         dx, dy = u * cosine - v * sine, u * sine + v * cosine
         outward = math.atan2(dy, dx)
         # Cells of the rings point to the middle, those of the mantle lie round it.
         mantle = ring_um == _MANTLE[0]
-        long_axis = outward + math.pi / 2 if mantle else outward
-        stretch = 2.0 if mantle else 1 + 0.5 * min(ring_um / 15, 1)
-        return Home(self._x + dx, self._y + dy, long_axis, stretch, _RADIUS_UM, None, True)
+        return Home(
+            x=self._x + dx,
+            y=self._y + dy,
+            angle=outward + math.pi / 2 if mantle else outward,
+            stretch=2.0 if mantle else 1 + 0.5 * min(ring_um / 15, 1),
+            radius_um=_RADIUS_UM,
+            nucleus_um=None,
+            fenced=True,
+            hair=hair if ring_um < _HAIR_UM else None,
+        )
 
     def _string(self, course: float, field_um: tuple[float, float], rng: np.random.Generator) -> list[Home]:
         """Cells one behind the other until the string has left the field; it winds a little."""

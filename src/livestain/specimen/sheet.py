@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from livestain.contrast import Field
+from livestain.specimen.bundle import draw_bundles
 from livestain.specimen.grid import Dots, Grid
 from livestain.specimen.life import Cell, Population
 from livestain.specimen.looks import Look
@@ -113,6 +114,7 @@ def draw_sheet(scene: Scene, life: Population, textures: Textures) -> None:
             _draw_contents(scene, life, tile, (x, y), area_um2, tissue, textures)
     # All nuclei first: granules keep out of them.
     scene.dots.extend(_granules(scene, life, tile, ground.owner) for tile in tiles)
+    draw_bundles(scene, life)
 
 
 def _tiles(grid: Grid, life: Population, tissue: Tissue) -> list[_Tile]:
