@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +19,7 @@ from qtpy.QtGui import QImage
 from livestain.errors import LivestainError, UserError
 from livestain.frames import Key
 from livestain.store.failures import as_store_error
+from livestain.view import theme
 from livestain.view.moments import place_text
 from livestain.view.overlays import Tags
 from livestain.view.picture import MARK
@@ -242,6 +243,11 @@ class _Film:
         """Whether it shows a virtual layer."""
         return any(pane.virtual for pane in self._look.panes())
 
+    @property
+    def colors(self) -> list[str]:
+        """The colours of its layers and of the mark."""
+        return [*dict.fromkeys(view.color for view in self._look.views), theme.AMBER.removeprefix("#")]
+
     def frames(self) -> Iterator[Pixels]:
         """Draw one after the other."""
         return map(self.frame, self.plan.keys)
@@ -308,7 +314,7 @@ def _stream(container: Any, codec: str, film: _Film) -> Any:  # PyAV is not seen
 
 def _write_gif(part: Path, film: _Film, frames: Iterator[Pixels]) -> None:
     keys = film.plan.keys
-    palette = _palette([film.frame(key) for key in (keys[0], keys[len(keys) // 2], keys[-1])])
+    palette = _palette([film.frame(key) for key in (keys[0], keys[len(keys) // 2], keys[-1])], film.colors)
     images = (_image(pixels).quantize(palette=palette, dither=Image.Dither.NONE) for pixels in frames)
     first = next(images)
     comment = MARK if film.virtual else "measured"
@@ -318,9 +324,13 @@ def _write_gif(part: Path, film: _Film, frames: Iterator[Pixels]) -> None:
     )  # fmt: skip
 
 
-def _palette(frames: list[Pixels]) -> Image.Image:
-    """Return one palette for all frames: with one each the colours would flicker."""
-    return _image(np.concatenate(frames)).quantize(_COLORS)
+def _palette(frames: list[Pixels], kept: Sequence[str]) -> Image.Image:
+    """Return one palette for all frames, as with one each the colours would flicker; ``kept`` are in it exactly."""
+    exact = [value for color in kept for value in bytes.fromhex(color)]
+    found = _image(np.concatenate(frames)).quantize(_COLORS - len(kept)).getpalette() or []
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(exact + found[: 3 * _COLORS - len(exact)])
+    return palette
 
 
 def _image(pixels: Pixels) -> Image.Image:
