@@ -30,7 +30,7 @@ class Tissue:
     nuclear_share, nuclear_offset
         A nucleus may take this share of its cell's ground, and is so far off its middle, in parts of its trait.
     wavy, uneven
-        How far borders and free edges are from straight and round, 1 and 0.10 in a sheet.
+        How far borders and free edges are from straight and round, 1 and 0.15 in a sheet.
     """
 
     radius_um: float
@@ -43,7 +43,7 @@ class Tissue:
 
 
 _SHEET = Tissue(
-    radius_um=9.6, height_um=6.0, junction_um=0.42, nuclear_share=0.62, nuclear_offset=0.4, wavy=1.0, uneven=0.10
+    radius_um=9.6, height_um=6.0, junction_um=0.42, nuclear_share=0.62, nuclear_offset=0.4, wavy=1.0, uneven=0.15
 )
 _ROSETTE = Tissue(
     radius_um=5.2, height_um=9.0, junction_um=0.34, nuclear_share=0.58, nuclear_offset=0.15, wavy=0.3, uneven=0.0
@@ -173,7 +173,8 @@ def _reach(tile: _Tile, x: Field, y: Field, tissue: Tissue, textures: Textures) 
     distance: Field = np.hypot((x * cosine + y * sine) * (1 / stretch), (y * cosine - x * sine) * stretch)
     if tissue.uneven:
         at = place(x + traits.texture_um[0, 0], y + traits.texture_um[0, 1])
-        distance *= 1 + (tissue.uneven * spread) * textures.sample(8.0, at)
+        # At least 0.75: what reaches farther would be cut off by the box.
+        distance *= np.maximum(1 + (tissue.uneven * spread) * textures.sample(8.0, at), 0.75)
     reach: Field = tile.radius * (1.05 + 0.17 * spread) - distance
     return reach
 
