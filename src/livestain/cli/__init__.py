@@ -10,6 +10,7 @@ import typer
 from livestain.cli.demo import demo
 from livestain.cli.export import export
 from livestain.cli.run import run
+from livestain.cli.view import view
 from livestain.errors import LivestainError, UserError
 
 USER_MISTAKE = 2
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(run)
+app.command()(view)
 app.command()(export)
 
 

@@ -12,8 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from livestain.errors import UserError
+
 if TYPE_CHECKING:
-    from qtpy.QtWidgets import QWidget
+    from qtpy.QtWidgets import QApplication, QWidget
 
     from livestain.view.shell import Shell
 
@@ -45,11 +47,13 @@ def run_with_window(work: Callable[[Shell], int]) -> int:
     `Shell.show` and ends early when `Shell.stop` is set (Ctrl-C, or the answer to the question on closing). When it
     has ended the window stays until it is closed. Main thread only; `probe` first.
     """
+    _choose_binding()
     from livestain.view.shell import Shell, application
 
-    _choose_binding()
-    application()
-    return Shell().run(work)
+    app = application()
+    code = Shell().run(work)
+    del app  # Qt keeps no reference of its own
+    return code
 
 
 def show_window(make: Callable[[], QWidget]) -> int:
@@ -57,9 +61,30 @@ def show_window(make: Callable[[], QWidget]) -> int:
     _choose_binding()
     from livestain.view.shell import application, show_until_closed
 
-    application()
+    app = application()
     show_until_closed(make())
+    del app  # as above
     return 0
+
+
+def headless_application() -> QApplication:
+    """Return an application for pictures in files, which needs no display; keep it as long as they are drawn.
+
+    Raises `UserError` when Qt is not installed or cannot be loaded.
+    """
+    why = _not_installed()
+    if why:
+        raise UserError(f"no picture can be drawn: {why}")
+    try:
+        from qtpy.QtWidgets import QApplication
+
+        from livestain.view.shell import application
+    except ImportError as error:  # qtpy's errors are of this family too
+        raise UserError(f"no picture can be drawn, Qt does not load ({error}): {INSTALL}") from error
+    if sys.platform.startswith("linux") and QApplication.instance() is None:
+        # An argument, not the environment: what is started from here keeps its display. Elsewhere there is always one.
+        return QApplication([sys.argv[0], "-platform", "offscreen"])
+    return application()
 
 
 def _not_installed() -> str:
