@@ -125,9 +125,11 @@ def _plan(
 def _save_movie(run: RecordedRun, state: ViewState, path: Path, plan: MoviePlan) -> None:
     from livestain.view.movie import write_movie
 
-    hidden = not sys.stderr.isatty()
-    with typer.progressbar(length=len(plan.keys), label="movie", file=sys.stderr, hidden=hidden) as bar:
-        write_movie(path, run, state, plan, progress=lambda _: bar.update(1))
+    if sys.stderr.isatty():
+        with typer.progressbar(length=len(plan.keys), label="movie", file=sys.stderr) as bar:
+            write_movie(path, run, state, plan, progress=lambda _: bar.update(1))
+    else:
+        write_movie(path, run, state, plan)
     typer.echo(path)
 
 
