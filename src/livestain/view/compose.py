@@ -27,8 +27,10 @@ Colors = npt.NDArray[np.uint8]
 HALF_BELOW = 0.5
 """Up to this scale the half-size planes are sampled: at 0.39 the nearest px of the whole plane frays thin membranes."""
 
+_STRIP_ROWS = 32
 
-@dataclass(slots=True)
+
+@dataclass(frozen=True, slots=True)
 class _Made:
     """The levels of a layer, with all they were made from."""
 
@@ -52,7 +54,6 @@ class Composer:
         self.samples_made = 0
         self._tables: dict[int, tuple[object, Levels]] = {}
         self._made: dict[int, _Made] = {}
-        self._indices: dict[bool, tuple[Viewport, Indices]] = {}
 
     def levels(self, layer: int, view: LayerView, picture: Picture, viewport: Viewport) -> Levels | None:
         """Return the levels of a layer of ``picture``; None where its plane is not there or is of another size.
@@ -67,8 +68,10 @@ class Composer:
         table = self._table(layer, view, plane.dtype)
         made = self._made.get(layer)
         if made is None or made.plane is not plane or made.viewport != viewport or made.table is not table:
-            index = self._index(viewport, half is not None)
-            made = self._made[layer] = _Made(plane, viewport, table, look_up(plane, index, table))
+            rows, columns = viewport.sampled()
+            if half is not None:
+                rows, columns = rows // 2, columns // 2
+            made = self._made[layer] = _Made(plane, viewport, table, sample(plane, rows, columns, table))
             self.samples_made += 1
         return made.levels
 
@@ -80,27 +83,21 @@ class Composer:
             self.tables_made += 1
         return known[1]
 
-    def _index(self, viewport: Viewport, half: bool) -> Indices:
-        known = self._indices.get(half)
-        if known is None or known[0] != viewport:
-            known = self._indices[half] = viewport, flat_index(viewport, half)
-        return known[1]
 
+def sample(plane: Counts, rows: Indices, columns: Indices, table: Levels) -> Levels:
+    """Return the levels of a (Y, X) plane at ``rows`` x ``columns``, both ascending.
 
-def flat_index(viewport: Viewport, half: bool = False) -> Indices:
-    """Return (h, w): the place of each shown px in the flattened plane, or in the flattened half-size plane."""
-    rows, columns = viewport.sampled()
-    width = viewport.shape[1]
-    if half:
-        rows, columns, width = rows // 2, columns // 2, (width + 1) // 2
-    return rows[:, None] * width + columns
-
-
-def look_up(plane: Counts, index: Indices, table: Levels) -> Levels:
-    """Return the levels (h, w) of a (Y, X) plane at flat places ``index`` (h, w)."""
-    # "clip" spares numpy the search for a place outside, and a copy.
-    levels: Levels = table.take(plane.take(index, mode="clip"), mode="clip")
-    return levels
+    Each row is looked up once however often it is shown, and in strips that stay in the cache: 1.6 and 2.4 ms for
+    800 x 800 and 1280 x 800 px, where flat indices kept for the whole view take 1.8 and 3.7 ms and 8 bytes a px.
+    """
+    distinct, place = np.unique(rows, return_inverse=True)
+    levels = np.empty((len(distinct), len(columns)), np.uint8)
+    for start in range(0, len(distinct), _STRIP_ROWS):
+        strip = slice(start, start + _STRIP_ROWS)
+        # "clip" spares numpy the search for a place outside, and a copy.
+        counts = plane.take(distinct[strip], axis=0, mode="clip").take(columns, axis=1, mode="clip")
+        table.take(counts, out=levels[strip], mode="clip")
+    return levels if len(distinct) == len(rows) else levels.take(place, axis=0)
 
 
 def make_table(limits: tuple[float, float], gamma: float, dtype: np.dtype[np.generic]) -> Levels:

@@ -12,19 +12,20 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from qtpy.QtCore import QPointF, QRectF, Qt
-from qtpy.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPen
+from qtpy.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPen, QPolygonF, QTextOption
 
 from livestain.view.picture import MARK, NO_STAIN_YET, Picture
 from livestain.view.state import LayerView, Pane
 from livestain.view.theme import AMBER, ON_AMBER, ON_IMAGE
 
 WHITE = "#ffffff"
-GREY = "#9e9e9e"
+GREY = "#bdbdbd"
 _SCRIM = (0, 0, 0, 178)
 """70 % black: white text then has 8.5 : 1 contrast over white."""
 
 MARK_MIN_PX = 9
 _MARK_WORDS = ("VIRTUAL", "STAIN -", "predicted,", "not", "measured")
+_STALE, _FROZEN = "STALE:", "FROZEN"
 _MARGIN, _PAD_X, _PAD_Y = 8.0, 7.0, 4.0
 _SWATCH = 10.0
 _LEGEND_WIDTH = 320.0
@@ -54,8 +55,8 @@ class Tags:
 
     def lines(self) -> list[str]:
         """Return the tags of the left lower corner, from top to bottom."""
-        stale = f"STALE: no new frames for {self.stale_s:.0f} s" if self.stale_s else ""
-        return [line for line in (stale, "FROZEN" if self.frozen else "", self.caption) if line]
+        stale = f"{_STALE} no new frames for {self.stale_s:.0f} s" if self.stale_s else ""
+        return [line for line in (stale, _FROZEN if self.frozen else "", self.caption) if line]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ class Frame:
     Attributes
     ----------
     seen, whole
-        The part of the image that is seen, and all room there is.
+        The part of the image that is seen in it, and all room there is in the window.
     rows
         `legend_rows` of the pane.
     caption
@@ -162,15 +163,15 @@ def draw_frames(painter: QPainter, frames: Sequence[Frame], tags: Tags, scale: f
     """
     size = font_px(frames[0].whole.height())
     image = frames[0].seen.united(frames[-1].seen)
+    if tags.stale_s:
+        _draw_border(painter, image)
     marks = [lay_out_mark(frame.seen, frame.whole, size) for frame in frames if frame.pane.virtual]
     tops = [_draw_mark(painter, mark).bottom() for mark in marks]
-    tops.extend(_draw_caption(painter, frame, marks, size) for frame in frames if not frame.pane.virtual)
+    tops.extend(_draw_caption(painter, frame, marks, size) for frame in frames)
     top = max(tops, default=image.top())
     bottom = _draw_foot(painter, QRectF(image.left(), top, image.width(), image.bottom() - top), tags, scale, size)
     for frame in frames:
         _draw_legend(painter, QRectF(frame.seen.left(), top, frame.seen.width(), bottom - top), frame.rows, size)
-    if tags.stale_s:
-        _draw_border(painter, image)
 
 
 def draw_curtain(painter: QPainter, x: float, seen: QRectF) -> None:
@@ -184,17 +185,17 @@ def draw_curtain(painter: QPainter, x: float, seen: QRectF) -> None:
     painter.drawEllipse(QPointF(x, middle), 10, 10)
     painter.setPen(QPen(QColor("#1e1e1e"), 2, Qt.PenStyle.SolidLine, Qt.PenCapStyle.RoundCap))
     for side in (-1, 1):
-        painter.drawPolyline(
-            [QPointF(x + side * 3, middle - 3), QPointF(x + side * 6, middle), QPointF(x + side * 3, middle + 3)]
-        )
+        tip, ends = QPointF(x + side * 6, middle), x + side * 3
+        painter.drawPolyline(QPolygonF([QPointF(ends, middle - 3), tip, QPointF(ends, middle + 3)]))
 
 
 def draw_text(painter: QPainter, whole: QRectF, text: str) -> None:
     """Write a plain text into the middle, where there is no picture."""
     painter.setFont(_font(font_px(whole.height())))
     painter.setPen(QColor(ON_IMAGE))
-    flags = Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap
-    painter.drawText(whole.adjusted(_MARGIN, _MARGIN, -_MARGIN, -_MARGIN), flags, text)
+    option = QTextOption(Qt.AlignmentFlag.AlignCenter)
+    option.setWrapMode(QTextOption.WrapMode.WrapAtWordBoundaryOrAnywhere)
+    painter.drawText(whole.adjusted(_MARGIN, _MARGIN, -_MARGIN, -_MARGIN), text, option)
 
 
 def _missing(picture: Picture, layer: int, virtual: bool) -> str:
@@ -243,11 +244,8 @@ def _draw_mark(painter: QPainter, mark: MarkLayout) -> QRectF:
 def _draw_caption(painter: QPainter, frame: Frame, marks: Sequence[MarkLayout], size: int) -> float:
     """Draw a pane's name where the other has its mark; return where it ends."""
     rect = _tag_rect(QPointF(frame.seen.left() + _MARGIN, frame.seen.top() + _MARGIN), frame.caption, size)
-    if (
-        not frame.caption
-        or rect.right() + _MARGIN > frame.seen.right()
-        or any(mark.rect.intersects(rect) for mark in marks)
-    ):
+    fits = rect.right() + _MARGIN <= frame.seen.right() and not any(mark.rect.intersects(rect) for mark in marks)
+    if not frame.caption or not fits:
         return float(frame.seen.top())
     _draw_tag(painter, rect, frame.caption, size)
     return float(rect.bottom())
@@ -260,9 +258,10 @@ def _tag_rect(corner: QPointF, text: str, size: int) -> QRectF:
 
 
 def _draw_tag(painter: QPainter, rect: QRectF, text: str, size: int) -> None:
-    painter.fillRect(rect, QColor(*_SCRIM))
+    stale = text.startswith(_STALE)
+    painter.fillRect(rect, QColor(GREY) if stale else QColor(*_SCRIM))
     painter.setFont(_font(size))
-    painter.setPen(QColor(WHITE))
+    painter.setPen(QColor(ON_AMBER if stale else WHITE))
     painter.drawText(rect, Qt.AlignmentFlag.AlignCenter, text)
 
 
@@ -325,6 +324,7 @@ def _draw_legend(painter: QPainter, room: QRectF, rows: Sequence[Row], size: int
 
 def _draw_border(painter: QPainter, seen: QRectF) -> None:
     painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
-    painter.setPen(QPen(QColor(GREY), 4, Qt.PenStyle.SolidLine, Qt.PenCapStyle.SquareCap, Qt.PenJoinStyle.MiterJoin))
     painter.setBrush(Qt.BrushStyle.NoBrush)
-    painter.drawRect(seen.adjusted(2, 2, -2, -2))
+    for color, width in ((QColor(*_SCRIM), 7), (QColor(GREY), 4)):
+        painter.setPen(QPen(color, width, Qt.PenStyle.SolidLine, Qt.PenCapStyle.SquareCap, Qt.PenJoinStyle.MiterJoin))
+        painter.drawRect(seen.adjusted(2, 2, -2, -2))

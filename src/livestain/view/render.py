@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -111,10 +112,8 @@ class _Place(NamedTuple):
         return len(self.areas) == 2 and self.areas[1].left > 0
 
     def seen(self, columns: Span) -> QRectF:
+        """Return these columns of the image."""
         return _logical(columns.start, self.view.rows.start, columns.size, self.view.rows.size, self.ratio)
-
-    def pane(self, area: Area) -> QRectF:
-        return _logical(area.left, 0, self.view.width, self.view.height, self.ratio) if self.beside else self.whole
 
 
 def _write(painter: QPainter, state: ViewState, picture: Picture, place: _Place, tags: Tags) -> None:
@@ -125,20 +124,22 @@ def _write(painter: QPainter, state: ViewState, picture: Picture, place: _Place,
             overlays.draw_text(painter, frame.seen, NO_LAYER)
     scale = place.view.scale / place.ratio
     if place.beside:
-        # The bar stands in each picture, as one may be cut out; time and state once.
+        # Bar and age stand in each picture, as one may be cut out; the rest once.
         overlays.draw_frames(painter, frames[:1], tags, scale)
-        overlays.draw_frames(painter, frames[1:], Tags(tags.pixel_um), scale)
+        overlays.draw_frames(painter, frames[1:], replace(tags, caption="", frozen=False), scale)
         return
-    overlays.draw_frames(painter, frames, tags, scale)
     if len(frames) == 2:
         x = curtain_at(state.curtain, place.view) / place.ratio
         overlays.draw_curtain(painter, x, frames[0].seen.united(frames[1].seen))
+    overlays.draw_frames(painter, frames, tags, scale)
 
 
 def _frame(state: ViewState, picture: Picture, place: _Place, area: Area) -> Frame:
     rows = legend_rows(area.pane, state.views, picture)
-    caption = area.pane.caption if len(place.areas) == 2 or state.alone else ""
-    return Frame(area.pane, place.seen(area.drawn), place.pane(area), rows, caption)
+    caption = area.pane.caption if (len(place.areas) == 2 or state.alone) and not area.pane.virtual else ""
+    if caption and len(rows) == 1 and not rows[0].missing:
+        caption, rows = rows[0].text, []
+    return Frame(area.pane, place.seen(area.drawn), place.whole, rows, caption)
 
 
 @contextmanager
