@@ -84,7 +84,8 @@ def calm_span(now: Span | None, low: float, high: float, top: int) -> Span:
 class Counter:
     """Counts on a thread of its own: what was asked last replaces what still waits, at most four counts a second.
 
-    The thread lives while there is something to do and a quarter of a second longer.
+    The thread lives while there is something to do and a quarter of a second longer. An error in it is told once, by
+    `threading.excepthook`, and nothing more is counted.
 
     Parameters
     ----------

@@ -175,7 +175,7 @@ class _Plot:
         self._box = pg.ViewBox(enableMouse=False, enableMenu=False, defaultPadding=0)
         self.widget.setCentralItem(self._box)
         self._bars = pg.PlotCurveItem(fillLevel=0)
-        self._gamma = pg.PlotCurveItem(pen=pg.mkPen(theme.ON_IMAGE, width=1))
+        self._gamma = pg.PlotCurveItem()
         self._lines = [pg.InfiniteLine(angle=90), pg.InfiniteLine(angle=90)]
         for item in (self._bars, self._gamma, *self._lines):
             self._box.addItem(item, ignoreBounds=True)
@@ -185,16 +185,20 @@ class _Plot:
 
     def draw(self, histogram: Histogram, view: LayerView, across: Span) -> None:
         """Show everything; ``across`` is what the left and right edges stand for, in counts."""
-        self._box.setRange(xRange=across, yRange=(0.0, 1.08), padding=0)
+        self._box.setRange(xRange=across, yRange=(-0.06, 1.08), padding=0)
         color = QColor(f"#{view.color}")
         faint = QColor(color)
         faint.setAlpha(110)
         no_line = QPen(Qt.PenStyle.NoPen)
         self._bars.setData(histogram.edges, histogram.heights, stepMode="center", pen=no_line, brush=faint)
         low, high = view.limits
-        self._gamma.setData(low + _CURVE * (high - low), _CURVE**view.gamma)
-        pen = QPen(QColor(theme.DARK.muted if view.locked else theme.ON_IMAGE), 1.5)
-        pen.setCosmetic(True)
+        self._gamma.setData(low + _CURVE * (high - low), _CURVE**view.gamma, pen=self._pen(theme.ON_IMAGE, 1.0))
+        pen = self._pen(theme.DARK.muted if view.locked else theme.ON_IMAGE, 1.5)
         for line, limit in zip(self._lines, view.limits, strict=True):
             line.setPen(pen)
             line.setValue(limit)
+
+    def _pen(self, color: str, width_px: float) -> QPen:
+        pen = QPen(QColor(color), width_px * self.widget.devicePixelRatioF())
+        pen.setCosmetic(True)
+        return pen

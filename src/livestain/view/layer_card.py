@@ -33,6 +33,8 @@ _GAMMA_STEPS = 100
 class LayerCard(QFrame):
     """About 150 px high; shows what the state says of its layer and asks the state for every change."""
 
+    _drawn: tuple[str, bool] | None = None
+
     def __init__(self, state: ViewState, index: int, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setProperty("role", "card")
@@ -59,13 +61,14 @@ class LayerCard(QFrame):
         self._gamma_value.setText(f"{view.gamma:.2f}")
         for control in (self.low, self.high, self.auto, self.range):
             control.setEnabled(not view.locked)
-        self._draw_icons()
+        if self._drawn != (view.color, view.locked):
+            self._draw_icons()
         self.plot.set_view(view)
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802  # Qt's name
         """Draw the icons again in the colours of another theme."""
         super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange and hasattr(self, "lock"):
+        if event.type() == QEvent.Type.PaletteChange and self._drawn is not None:
             self._draw_icons()
 
     @property
@@ -80,7 +83,9 @@ class LayerCard(QFrame):
         self.shown.clicked.connect(lambda on: self._set(visible=on))
         self._tag = QLabel(info.kind.upper())
         self._tag.setProperty("role", "amber" if info.kind == "virtual" else "tag")
+        self._tag.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         self.color = QToolButton()
+        self.color.setProperty("role", "swatch")
         self.color.setAccessibleName(f"colour of {info.label}")
         self.color.setToolTip("Colour of this layer")
         self.color.setIconSize(QSize(22, 14))
@@ -117,6 +122,8 @@ class LayerCard(QFrame):
         else:
             self.range = _button("Full range", "All values that a pixel can have")
             self.range.clicked.connect(lambda: self._do(self._state.full_range))
+        for button in (self.auto, self.range):
+            button.setFixedWidth(button.fontMetrics().horizontalAdvance("Model range") + 9)
 
     def _make_sliders(self, info: LayerInfo) -> None:
         self.opacity, self._opacity_value = _Slider(0, 100), _value_label("100 %")
@@ -137,7 +144,9 @@ class LayerCard(QFrame):
         words = QLabel("Opacity"), QLabel("Gamma")
         for word in words:
             word.setProperty("role", "muted")
-        rows.addLayout(_row(words[0], self.opacity, self._opacity_value, words[1], self.gamma, self._gamma_value))
+        sliders = _row(words[0], self.opacity, self._opacity_value, words[1], self.gamma, self._gamma_value)
+        sliders.insertSpacing(3, 6)
+        rows.addLayout(sliders)
 
     # -- what the user does ----------------------------------------------------------------------------------------
 
@@ -161,8 +170,10 @@ class LayerCard(QFrame):
         dialog.open()
 
     def _draw_icons(self) -> None:
-        self.color.setIcon(theme.swatch((self._view.color,), 22, 14))
-        self.lock.setIcon(theme.lock_icon(self._view.locked))
+        view = self._view
+        self._drawn = view.color, view.locked
+        self.color.setIcon(theme.swatch((view.color,), 22, 14))
+        self.lock.setIcon(theme.lock_icon(view.locked))
 
 
 def gamma_of(step: int) -> float:
@@ -204,7 +215,7 @@ class _Counts(QSpinBox):
         self.setKeyboardTracking(False)
         self.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)
         self.setAlignment(Qt.AlignmentFlag.AlignRight)
-        self.setFixedWidth(self.fontMetrics().horizontalAdvance("00000") + 16)
+        self.setFixedWidth(self.fontMetrics().horizontalAdvance("00000") + 14)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
 
     def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802  # Qt's name

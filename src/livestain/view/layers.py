@@ -75,7 +75,7 @@ class LayerDock(QDockWidget):
 
     def _arrange(self) -> None:
         top = QHBoxLayout()
-        top.setContentsMargins(8, 0, 16, 0)
+        top.setContentsMargins(6, 0, 12, 0)
         top.addWidget(self.palette_box, 1)
         top.addWidget(self.lock_all)
         inside = QWidget()
@@ -86,12 +86,14 @@ class LayerDock(QDockWidget):
             card.plot.released.connect(self._ask)
             cards.addWidget(card)
         cards.addStretch(1)
-        self.scroll = QScrollArea()
+        self.scroll = _Tall()
         self.scroll.setWidgetResizable(True)
         self.scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.scroll.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOn)
         self.scroll.setWidget(inside)
-        self.scroll.verticalScrollBar().valueChanged.connect(lambda _: self._ask())
+        bar = self.scroll.verticalScrollBar()
+        bar.rangeChanged.connect(lambda low, high: bar.setEnabled(high > low))
+        bar.valueChanged.connect(lambda _: self._ask())
         whole = QWidget()
         rows = QVBoxLayout(whole)
         rows.setContentsMargins(0, 2, 0, 0)
@@ -137,6 +139,14 @@ class LayerDock(QDockWidget):
     def _show_histograms(self, found: Mapping[int, Histogram]) -> None:
         for index, histogram in found.items():
             self.cards[index].plot.set_histogram(histogram)
+
+
+class _Tall(QScrollArea):
+    """Asks for the height of all that is inside; a plain scroll area asks for two cards' height at most."""
+
+    def sizeHint(self) -> QSize:  # noqa: N802  # Qt's name
+        """Return the size wished for, in px."""
+        return self.widget().sizeHint()
 
 
 def _listen(widget: QWidget, signal: SignalInstance, slot: Callable[..., None]) -> None:

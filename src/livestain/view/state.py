@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 import math
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from psygnal import Signal
 
 from livestain.frames import Counts
+from livestain.view import kept
 from livestain.view.picture import LayerInfo, Picture
 
 Mode = Literal["composite", "split", "curtain"]
@@ -26,7 +26,7 @@ COLORS = {"green": "00E676", "magenta": "FF00FF", "azure": "0096FF", "orange": "
 PALETTES: dict[str, tuple[str, ...]] = {
     "green + magenta": (COLORS["green"], COLORS["magenta"]),
     "azure + orange": (COLORS["azure"], COLORS["orange"]),
-    "classic blue (not colour-blind safe)": ("0000FF", "FF00FF"),
+    "classic (not colour-blind safe)": ("0000FF", "FF00FF"),
 }
 """Colours of nuclei and membrane, then of further stains in turn; the first two are safe for the colour-blind."""
 
@@ -38,9 +38,6 @@ SAMPLES = 1 << 16
 
 GAMMA = (0.2, 5.0)
 """The range of the display's exponent."""
-
-_LARGEST = 1e9
-_COLOR = re.compile(r"[0-9A-Fa-f]{6}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,25 +243,25 @@ class ViewState:
 
     def settings(self) -> dict[str, object]:
         """Return what is worth keeping between sessions, fit for JSON; limits only of layers that are locked."""
-        layers = {label: _kept(view) for label, view in zip(self._labels(), self._shown.views, strict=True)}
+        layers = {label: kept.fields_of(view) for label, view in zip(self._labels(), self._shown.views, strict=True)}
         return {"mode": self._shown.mode, "layers": layers}
 
-    def restore(self, kept: Mapping[str, object]) -> None:
+    def restore(self, settings: Mapping[str, object]) -> None:
         """Take over what `settings` returned, in this or another window; layers are found by their labels.
 
         Layers that are not here are passed over. A value that is unknown or damaged is left out, named in the log; one
         beyond its range is brought into it.
         """
-        mode = kept.get("mode", self._shown.mode)
+        mode = settings.get("mode", self._shown.mode)
         if mode in MODES:
             self.set_mode(mode)
         else:
             log.warning("kept display setting mode = %r is none of %s: ignored", mode, ", ".join(MODES))
-        layers = kept.get("layers", {})
+        layers = settings.get("layers", {})
         for index, label in enumerate(self._labels()):
             values = layers.get(label, {}) if isinstance(layers, Mapping) else layers
             if isinstance(values, Mapping):
-                self._put(index, replace(self._shown.views[index], **_restored(label, values)))
+                self._put(index, replace(self._shown.views[index], **kept.parse_fields(label, values)))
             else:
                 log.warning("kept display settings of layer %r are not usable: ignored", label)
 
@@ -324,51 +321,3 @@ def _legal(view: LayerView) -> LayerView:
 def _in_turn(palette: str, count: int) -> tuple[str, ...]:
     colors = PALETTES[palette]
     return tuple(colors[i % len(colors)] for i in range(count))
-
-
-def _kept(view: LayerView) -> dict[str, object]:
-    kept = {name: getattr(view, name) for name in ("visible", "color", "opacity", "gamma", "locked")}
-    return {**kept, "limits": list(view.limits)} if view.locked else kept
-
-
-def _restored(label: str, kept: Mapping[str, object]) -> dict[str, Any]:  # Any: of any field of LayerView
-    """Return the fields of a `LayerView` that are well formed; the others are named in the log."""
-    fields: dict[str, Any] = {}
-    for name, value in kept.items():
-        if name in _WELL_FORMED and _WELL_FORMED[name](value):
-            fields[name] = value
-        else:
-            log.warning("kept display setting %s = %r of layer %r is not usable: ignored", name, value, label)
-    limits = fields.pop("limits", None)
-    if limits is not None:
-        fields.update(limits=tuple(limits), limits_set=True)
-    elif fields.get("locked"):
-        fields.pop("locked")
-    return fields
-
-
-def _is_flag(value: object) -> bool:
-    return isinstance(value, bool)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST
-
-
-def _is_color(value: object) -> bool:
-    return isinstance(value, str) and _COLOR.fullmatch(value) is not None
-
-
-def _are_limits(value: object) -> bool:
-    return isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_number, value)) and value[0] < value[1]
-
-
-_WELL_FORMED: dict[str, Callable[[object], bool]] = {
-    "visible": _is_flag,
-    "color": _is_color,
-    "opacity": _is_number,
-    "gamma": _is_number,
-    "locked": _is_flag,
-    "limits": _are_limits,
-}
-"""What a kept value must be, by its name; ranges are the business of `_legal`."""

@@ -53,7 +53,7 @@ DARK = Theme(
     dark=True,
     ground="#2b2b2b",
     card="#333333",
-    field="#242424",
+    field="#1f1f1f",
     border="#4a4a4a",
     text="#dcdcdc",
     muted="#a3a3a3",
@@ -78,15 +78,18 @@ LIGHT = Theme(
 
 _STYLE = """
 QToolTip {{ color: {text}; background: {card}; border: 1px solid {border}; padding: 3px; }}
-QDockWidget::title {{ background: {ground}; padding: 5px 8px; }}
+QDockWidget::title {{ background: {ground}; padding: 5px 2px; }}
 QFrame[role="card"] {{ background: {card}; border: 1px solid {border}; border-radius: 4px; }}
 QLabel[role="muted"] {{ color: {muted}; }}
 QLabel[role="bad"] {{ color: {bad}; font-weight: bold; }}
-QLabel[role="tag"] {{ color: {muted}; border: 1px solid {border}; border-radius: 3px; padding: 0 4px; }}
-QLabel[role="amber"] {{ color: {on_amber}; background: {amber}; border-radius: 3px; padding: 1px 5px; }}
+QLabel[role="tag"], QLabel[role="amber"] {{ border: 1px solid {border}; border-radius: 3px; padding: 1px 4px;
+    color: {muted}; font-size: 10px; font-weight: bold; }}
+QLabel[role="amber"] {{ color: {on_amber}; background: {amber}; border-color: {amber}; }}
+QToolButton[role="swatch"]::menu-indicator {{ image: none; }}
 QScrollArea {{ border: none; }}
 QScrollBar:vertical {{ width: 10px; background: transparent; margin: 0; }}
 QScrollBar::handle:vertical {{ background: {border}; border-radius: 4px; min-height: 24px; margin: 1px; }}
+QScrollBar::handle:vertical:disabled {{ background: transparent; }}
 QScrollBar::add-line:vertical, QScrollBar::sub-line:vertical {{ height: 0; }}
 """
 
@@ -105,8 +108,8 @@ def apply(app: QApplication, dark: bool | None = None) -> None:
     Where the system does not say, dark: microscopes stand in dark rooms. All digits become equally wide, so that
     numbers do not jump. May be called again at any time on the GUI thread; every widget follows.
 
-    A label asks for a look by the property ``role``: ``"muted"``, ``"bad"``, ``"tag"`` or ``"amber"``; a frame by
-    ``"card"``.
+    A widget asks for a look by the property ``role``: a label by ``"muted"``, ``"bad"``, ``"tag"`` or ``"amber"`` (a
+    tag too), a frame by ``"card"``, a button whose icon is a colour by ``"swatch"``.
     """
     global _following
     hints = app.styleHints()
