@@ -62,7 +62,7 @@ class Picture:
         One (Y, X) uint8 or uint16 plane for each layer of the feed, all of one shape; None: not there.
     halves
         The same at half size, (ceil(Y / 2), ceil(X / 2)): 2 x 2 means, for display below half size; None where there
-        is none (`livestain.view.compose.half` makes it).
+        is none (`livestain.stainer.half.half_size` makes it).
     states
         For each layer ``""`` when it is there, else why not, in a few words: `NO_STAIN_YET`, ``"failed: ..."``.
     live
