@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qtpy.QtCore import QObject, Qt, Signal
+
 from livestain.errors import LivestainError
 from livestain.model.description import read_description
-from livestain.settings import legal_name
+from livestain.view.movie import same_look
+from livestain.view.picture import Picture
 from livestain.view.sheets import Sheet, card_html, shortcuts_html
+from livestain.view.snapshot import save_png, save_tiff
+from livestain.view.state import ViewState
 
 if TYPE_CHECKING:
     from livestain.view.window import Window
@@ -18,41 +25,52 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class Deeds:
+class Deeds(QObject):
     """Snapshot, movie, note, model card and shortcuts of one window; ``by_name`` as in `livestain.view.commands`."""
 
+    _saved = Signal(str, str)
+
     def __init__(self, window: Window) -> None:
+        super().__init__(window)
         self._window = window
         self._sheets: dict[str, Sheet] = {}
+        self._saved.connect(window.tell, Qt.ConnectionType.QueuedConnection)
         self.by_name: dict[str, Callable[[], None]] = {
             "snapshot": self.snapshot, "movie": self.movie, "note": self.note, "card": self.card,
             "shortcuts": self.shortcuts,
         }  # fmt: skip
 
     def snapshot(self) -> None:
-        """Save the picture as it is drawn (PNG) and its raw values (TIFF) into the run's ``snapshots``."""
-        from livestain.view.snapshot import save_png, save_tiff
+        """Save the picture as it is drawn (PNG) and its raw values (TIFF) into the run's ``snapshots``.
 
+        On a thread of its own; a bar says where.
+        """
         window = self._window
-        picture = window.state.picture
-        if picture is None:
+        if window.state.picture is None:
             window.tell("there is no picture yet to save")
             return
+        look = same_look(window.state)
+        size = window.canvas.width(), window.canvas.height()
         folder = (window.run or Path.cwd()) / "snapshots"
+        save = partial(self._save, folder, look, window.state.picture, size, window.caption)
+        threading.Thread(target=save, name="livestain-snapshot", daemon=True).start()
+
+    def _save(self, folder: Path, look: ViewState, picture: Picture, size: tuple[int, int], caption: str) -> None:
+        feed = self._window.feed
         p, t, z = picture.key
-        name = legal_name(f"p{p:03d}-t{t:05d}-z{z:03d}")
+        name = f"p{p:03d}-t{t:05d}-z{z:03d}"
+        facts = {"run": feed.title, "key": str(picture.key)}
+        look.set_picture(picture)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            size = window.canvas.size()
             png = save_png(
-                folder / f"{name}.png", window.state, pixel_um=window.feed.pixel_um,
-                caption=str(picture.key), size=(size.width(), size.height()),
-            )  # fmt: skip
-            save_tiff(folder / f"{name}.tif", picture, window.feed.layers, window.feed.pixel_um)
+                folder / f"{name}.png", look, pixel_um=feed.pixel_um, caption=caption, size=size, facts=facts
+            )
+            save_tiff(folder / f"{name}.tif", picture, feed.layers, feed.pixel_um, facts)
         except (OSError, LivestainError) as error:
-            window.tell(f"the snapshot could not be saved: {error}", "red")
-            return
-        window.tell(f"Snapshot: {png} (and .tif with the raw values)", "plain")
+            self._saved.emit(f"The snapshot could not be saved: {error}", "red")
+        else:
+            self._saved.emit(f"Snapshot saved: {png} (values: .tif beside it)", "plain")
 
     def movie(self) -> None:
         """Open the movie dialog for the run."""

@@ -41,22 +41,26 @@ class Memory:
         """Keep dark or light."""
         self._settings.setValue("window/dark", dark)
 
-    def restore(self, window: QMainWindow, state: ViewState) -> None:
-        """Bring a new window to where the last one was; a place that no screen shows any more is corrected by Qt."""
-        for key, take in (("window/geometry", window.restoreGeometry), ("window/docks", _restore_docks(window))):
-            kept = self._settings.value(key)
-            if isinstance(kept, QByteArray):
-                take(kept)
+    def restore(self, window: QMainWindow, state: ViewState) -> bool:
+        """Bring a new window to where the last one was (Qt corrects a place off all screens); False: nothing kept."""
+        geometry, docks = self._settings.value("window/geometry"), self._settings.value("window/docks")
+        if isinstance(geometry, QByteArray):
+            window.restoreGeometry(geometry)
+        restored = isinstance(docks, QByteArray) and bool(window.restoreState(docks, _DOCKS))
+        self._restore_layers(state)
+        return restored
+
+    def _restore_layers(self, state: ViewState) -> None:
         layers = self._settings.value("view/state")
         if not layers:
             return
         try:
-            kept_state = json.loads(str(layers))
+            kept = json.loads(str(layers))
         except ValueError:
             log.warning("the display settings kept from before are damaged: ignored")
             return
-        if isinstance(kept_state, dict):
-            state.restore(kept_state)
+        if isinstance(kept, dict):
+            state.restore(kept)
 
     def keep(self, window: QMainWindow, state: ViewState) -> None:
         """Write everything down."""
@@ -64,7 +68,3 @@ class Memory:
         self._settings.setValue("window/docks", window.saveState(_DOCKS))
         self._settings.setValue("view/state", json.dumps(state.settings()))
         self._settings.sync()
-
-
-def _restore_docks(window: QMainWindow):  # type: ignore[no-untyped-def]
-    return lambda kept: window.restoreState(kept, _DOCKS)

@@ -52,46 +52,59 @@ def loss_text(counters: Counters, *, closed: bool) -> str:
 
 def state_reading(status: Status) -> Reading:
     """Return the recording light: a word beside its shape and colour."""
-    if not status.run:
-        return Reading("state", {"recording": "live, not recorded"}.get(status.state, status.state), "plain")
     words: dict[str, tuple[str, Level]] = {
-        "recording": ("recording", "red"), "finishing": ("staining the rest", "amber"), "waiting": ("waiting", "plain"),
+        "recording": ("recording", "red") if status.run else ("live, not recorded", "plain"),
+        "finishing": ("staining the rest", "amber"),
+        "closed": ("finished", "good"),
     }  # fmt: skip
     word, level = words.get(status.state, (status.state, "plain"))
     return Reading("state", word, level)
 
 
+def disk_reading(status: Status) -> Reading:
+    """Return what is left on the disk, as hours where a rate is known; amber below one hour."""
+    if status.disk_free_gib is None:
+        return Reading("disk", NOTHING)
+    if status.disk_left_s is None or status.state == "closed":
+        return Reading("disk", f"{status.disk_free_gib:.1f} GiB")
+    hours = status.disk_left_s / 3600
+    if hours < 1:
+        return Reading("disk", f"{hours:.1f} h left", "amber", "less than an hour")
+    return Reading("disk", f"{hours:.1f} h left" if hours < 100 else "over 100 h left")
+
+
 def speed_readings(status: Status, age_ms: float | None) -> tuple[Reading, ...]:
-    """Return frame rate, frame age, latency and what is left on the disk."""
+    """Return frame rate, frame age, latency from receipt to result, and how long the planes behind will take."""
     total = status.latency_ms.get("total")
-    latency = f"p50 {total[0]:.0f}  p99 {total[2]:.0f} ms" if total else NOTHING
-    hours = None if status.disk_left_s is None else status.disk_left_s / 3600
-    disk_level: Level = "amber" if hours is not None and hours < 1 else "plain"
+    closed = status.state == "closed"
+    rate = status.mean_frames_per_s if closed else status.frames_per_s
+    behind = status.counters.behind
     return (
-        Reading("Frames", f"{status.frames_per_s:.1f} frame/s"),
-        Reading("Frame age", age_text(age_ms)),
-        Reading("Latency", latency),
-        Reading("Behind", _debt(status)),
-        Reading("Disk left", _disk(status, hours), disk_level, "less than an hour" if disk_level == "amber" else ""),
+        Reading("mean frame/s" if closed else "frame/s", f"{rate:.1f}"),
+        Reading("frame age", NOTHING if closed else age_text(age_ms)),
+        Reading("catching up", f"{status.debt_s:.0f} s" if behind and status.debt_s else NOTHING),
+        Reading("latency p50", f"{total[0]:.0f} ms" if total else NOTHING),
+        Reading("latency p99", f"{total[2]:.0f} ms" if total else NOTHING),
+        Reading("memory", f"{status.memory_mib:.0f} MiB" if status.memory_mib else NOTHING),
     )
 
 
 def engine_readings(status: Status) -> tuple[Reading, ...]:
     """Return whether staining is on, the model and what computes it."""
     engine = status.engine
-    where = f"{engine['backend']} {engine['version']}" if engine else "warming up"
+    where = f"{engine['backend']} {engine['version']}, {engine['precision']}" if engine else "warming up"
     on = Reading("Staining", "on") if status.staining else Reading("Staining", "off", "amber", "switched off")
     return (
         on,
         Reading("Model", status.model or NOTHING),
         Reading("Engine", where),
-        Reading("Device", f"{engine['device']}, {engine['precision']}" if engine else NOTHING),
+        Reading("Device", str(engine["device"]) if engine else NOTHING),
     )
 
 
 def input_readings(check: InputCheck | None, known: ContrastRange | None) -> tuple[Reading, ...]:
     """Return contrast, clipped share and brightness of the newest frame, each against training."""
-    names = ("Contrast", "Saturation", "Gain")
+    names = ("contrast", "saturation", "gain")
     if check is None or known is None:
         return tuple(Reading(name, NOTHING) for name in names)
     low, high = known.sd
@@ -125,36 +138,19 @@ def cursor_text(x: int, y: int, values: Sequence[int | None], layers: Sequence[L
 
 def finished_text(reports: Sequence[Status], error: BaseException | None) -> tuple[str, Level]:
     """Return how a command ended, in one line, and how serious that is."""
-    saved, stained, received = (
-        sum(values) for values in zip(*((r.counters.saved, r.counters.live + r.counters.late, r.counters.received)
-                                        for r in reports), strict=True)
-    ) if reports else (0, 0, 0)  # fmt: skip
-    lost = [text for text in (loss_text(report.counters, closed=True) for report in reports) if text]
-    where = ", ".join(report.run for report in reports if report.run)
-    text = (
-        f"{saved} of {received} frames saved, {stained} stained; {'; '.join(lost) or 'nothing lost'}. {where}".strip()
-    )
+    counters = [report.counters for report in reports]
+    saved, received = sum(c.saved for c in counters), sum(c.received for c in counters)
+    lost = [text for text in (loss_text(c, closed=True) for c in counters) if text]
+    parts = [f"{saved} of {received} frames saved, {sum(c.live + c.late for c in counters)} stained"]
+    parts += lost or ["nothing lost"]
+    parts += [report.run for report in reports if report.run]
     if error is not None:
-        return f"Ended by an error: {error}. {text}", "red"
-    return f"Finished: {text}", "red" if lost else "good"
+        return f"Ended by an error: {error}. {'; '.join(parts)}", "red"
+    return f"Finished: {'; '.join(parts)}", "red" if lost else "good"
 
 
 def _checked(name: str, value: str, reason: str, training: str) -> Reading:
     return Reading(name, value, "amber" if reason else "good", reason or training)
-
-
-def _debt(status: Status) -> str:
-    behind = status.counters.behind
-    return f"{behind}, about {status.debt_s:.0f} s" if behind and status.debt_s else f"{behind}"
-
-
-def _disk(status: Status, hours: float | None) -> str:
-    if status.disk_free_gib is None:
-        return NOTHING
-    free = f"{status.disk_free_gib:.1f} GiB"
-    if hours is None:
-        return free
-    return f"{free}, {hours:.1f} h" if hours < 100 else f"{free}, over 100 h"
 
 
 def _many(count: int, noun: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import QDockWidget, QFrame, QGridLayout, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
@@ -15,6 +16,7 @@ from livestain.view.readings import (
     Level,
     Reading,
     counter_readings,
+    disk_reading,
     engine_readings,
     input_readings,
     loss_text,
@@ -26,11 +28,10 @@ _ROLES: dict[Level, str] = {"plain": "", "good": "", "amber": "amber", "red": "b
 _LIGHTS: dict[Level, tuple[str, str]] = {
     "red": ("●", "#ff5252"), "amber": ("◐", theme.AMBER), "good": ("✓", ""), "plain": ("○", ""),
 }  # fmt: skip
-_IN_A_ROW = 5
 
 
 class StatusDock(QDockWidget):
-    """The state of a session at a glance; the model's caution is never scrolled away.
+    """The state of a session at a glance; loss, doubts about the input and the model's caution never scroll away.
 
     `show_status` for a live session, `show_input` for the frame that is shown.
     """
@@ -40,61 +41,71 @@ class StatusDock(QDockWidget):
         self.setObjectName("status")
         self._known = known
         self._light = _Light()
-        self._loss = _wrapped("bad")
-        self._counters = _Counters()
-        self._rows = _Rows()
-        self._input = _Rows()
+        self._loss, self._doubt = _wrapped("bad"), _wrapped("amber")
+        self._counters, self._input, self._speed = _Cells(5), _Cells(3), _Cells(3)
+        self._engine = _Rows()
         self.trust = QFrame()
         """A place for trust lights; hidden until something reports them."""
         self.trust.hide()
         body = QWidget()
         layout = QVBoxLayout(body)
-        layout.setContentsMargins(10, 4, 10, 8)
+        layout.setContentsMargins(10, 2, 10, 8)
         layout.setSpacing(8)
-        for part in (self._counters, self._input, self._rows, self.trust):
+        for part in (self._counters, self._input, self.trust, self._speed, self._engine):
             layout.addWidget(part)
         layout.addStretch(1)
-        self.setWidget(_framed(body, [self._light, self._loss], _caution(caution)))
+        self.setWidget(_framed(body, [self._light, self._loss, self._doubt], _caution(caution)))
         self.setMaximumWidth(theme.DOCK_WIDTH)
         self.show_input(None)
 
     @property
     def readings(self) -> dict[str, str]:
         """Every value shown, by its name."""
-        return self._counters.values | self._rows.values | self._input.values
+        return self._counters.values | self._speed.values | self._engine.values | self._input.values
 
     @property
     def loss(self) -> str:
         """What is lost, in words; empty when nothing is."""
         return str(self._loss.text())
 
+    @property
+    def doubt(self) -> str:
+        """What is unusual about the input, in words; empty when nothing is."""
+        return str(self._doubt.text())
+
     def show_status(self, status: Status, age_ms: float | None) -> None:
         """Show a snapshot of a session and the age of the frame shown."""
         closed = status.state == "closed"
-        self._light.set(state_reading(status))
-        self._loss.setText(loss_text(status.counters, closed=closed))
+        self._light.set(state_reading(status), disk_reading(status))
+        _say(self._loss, loss_text(status.counters, closed=closed), "bad")
         self._loss.setVisible(bool(self._loss.text()))
         self._counters.set(counter_readings(status.counters, closed=closed))
-        self._rows.set((*speed_readings(status, age_ms), *engine_readings(status)))
+        self._speed.set(speed_readings(status, age_ms))
+        self._engine.set(engine_readings(status))
         self.show_input(status.input)
 
     def show_input(self, check: InputCheck | None) -> None:
         """Show how the newest frame compares with training."""
-        self._input.set(input_readings(check, self._known))
+        readings = input_readings(check, self._known)
+        self._input.set(readings)
+        doubts = [f"▲ {reading.name}: {reading.reason}" for reading in readings if reading.level == "amber"]
+        _say(self._doubt, "\n".join(doubts), "amber")
+        self._doubt.setVisible(bool(doubts))
 
-    def show_recorded(self, state: str) -> None:
+    def show_recorded(self, check: InputCheck | None) -> None:
         """Show a run from disk: no speed, no engine, no counters of a session."""
-        self._light.set(Reading("state", state))
-        self._counters.hide()
-        self._rows.hide()
+        self._light.set(Reading("state", "from disk"), None)
+        for part in (self._counters, self._speed, self._engine):
+            part.hide()
+        self.show_input(check)
 
 
 class _Light(QWidget):
-    """Shape, colour and word."""
+    """Shape, colour and word; what is left of the disk on the right."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._shape, self._word = QLabel(), QLabel()
+        self._shape, self._word, self._disk = QLabel(), QLabel(), QLabel()
         font = self._word.font()
         font.setBold(True)
         self._word.setFont(font)
@@ -104,22 +115,26 @@ class _Light(QWidget):
         layout.setSpacing(6)
         layout.addWidget(self._shape)
         layout.addWidget(self._word, 1)
+        layout.addWidget(self._disk)
 
-    def set(self, reading: Reading) -> None:
-        shape, color = _LIGHTS[reading.level]
+    def set(self, state: Reading, disk: Reading | None) -> None:
+        shape, color = _LIGHTS[state.level]
         if self._shape.text() != shape:
             self._shape.setText(shape)
             self._shape.setStyleSheet(f"color: {color};" if color else "")
-        if self._word.text() != reading.value:
-            self._word.setText(reading.value)
+        _say(self._word, state.value, "")
+        if disk is not None:
+            _say(self._disk, f"disk: {disk.value}", "amber" if disk.level == "amber" else "muted")
+            self._disk.setToolTip("Free on the disk of the run, and for how long at this rate")
 
 
-class _Counters(QWidget):
-    """Ten numbers in two rows, each above its name."""
+class _Cells(QWidget):
+    """Values, each above its name, so many in a row."""
 
-    def __init__(self) -> None:
+    def __init__(self, columns: int) -> None:
         super().__init__()
         self.values: dict[str, str] = {}
+        self._columns = columns
         self._labels: list[QLabel] = []
         self._grid = QGridLayout(self)
         self._grid.setContentsMargins(0, 0, 0, 0)
@@ -130,26 +145,30 @@ class _Counters(QWidget):
         if not self._labels:
             self._build(readings)
         for label, reading in zip(self._labels, readings, strict=True):
-            _say(label, reading.value, _ROLES[reading.level])
-        self.values = {reading.name: reading.value for reading in readings}
+            shape = {"good": "✓ ", "amber": "▲ "}.get(reading.level, "")
+            _say(label, shape + reading.value, _ROLES[reading.level])
+            label.setToolTip(reading.reason)
+        self.values = {reading.name: label.text() for reading, label in zip(readings, self._labels, strict=True)}
 
     def _build(self, readings: Sequence[Reading]) -> None:
         for index, reading in enumerate(readings):
-            row, column = divmod(index, _IN_A_ROW)
-            number, name = QLabel("0"), QLabel(reading.name)
+            row, column = divmod(index, self._columns)
+            value, name = QLabel(), QLabel(reading.name)
             small = name.font()
             small.setPointSizeF(small.pointSizeF() * 0.85)
             name.setFont(small)
             name.setProperty("role", "muted")
-            self._grid.addWidget(number, 2 * row, column)
-            self._grid.addWidget(name, 2 * row + 1, column)
+            self._grid.addWidget(value, 3 * row, column, Qt.AlignmentFlag.AlignLeft)
+            self._grid.addWidget(name, 3 * row + 1, column)
             self._grid.setColumnStretch(column, 1)
-            self._labels.append(number)
-        self._grid.setRowMinimumHeight(1, 20)
+            self._grid.setColumnMinimumWidth(column, 280 // self._columns)
+            self._labels.append(value)
+            if row:
+                self._grid.setRowMinimumHeight(3 * row - 1, 6)
 
 
 class _Rows(QWidget):
-    """Names and values below each other; a value that is not well stands on amber with its reason."""
+    """Names and values below each other."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -159,18 +178,13 @@ class _Rows(QWidget):
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setHorizontalSpacing(10)
         self._grid.setVerticalSpacing(3)
-        self._grid.setColumnMinimumWidth(0, 72)
+        self._grid.setColumnMinimumWidth(0, 56)
         self._grid.setColumnStretch(1, 1)
 
     def set(self, readings: Sequence[Reading]) -> None:
         for reading in readings:
-            label = self._labels.get(reading.name) or self._add(reading.name)
-            text = {"good": f"✓ {reading.value}", "amber": f"▲ {reading.value}  {reading.reason}"}.get(
-                reading.level, reading.value
-            )
-            _say(label, text, _ROLES[reading.level])
-            label.setToolTip(reading.reason)
-            self.values[reading.name] = text
+            _say(self._labels.get(reading.name) or self._add(reading.name), reading.value, _ROLES[reading.level])
+            self.values[reading.name] = reading.value
 
     def _add(self, name: str) -> QLabel:
         heading, value = QLabel(name), QLabel()
@@ -188,7 +202,7 @@ class _Body(QScrollArea):
     """Scrolls by height only and asks for little, so that the layers above keep their room."""
 
     def sizeHint(self) -> QSize:  # noqa: N802
-        return QSize(300, 210)
+        return QSize(300, 120)
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802
         return QSize(200, 60)
@@ -215,8 +229,8 @@ def _framed(body: QWidget, above: Sequence[QWidget], below: QWidget) -> QWidget:
 
 def _caution(text: str) -> QLabel:
     label = _wrapped("")
-    label.setText(text)
-    label.setToolTip(text)
+    label.setText(f"<span style='color: {theme.AMBER}'>▲</span> {escape(text)}")
+    label.setToolTip("The caution of the model that stains")
     label.setContentsMargins(10, 6, 10, 8)
     label.setVisible(bool(text))
     return label

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,10 +20,11 @@ from livestain.view.closing import CloseQuestion
 from livestain.view.deeds import Deeds
 from livestain.view.layers import LayerDock
 from livestain.view.link import SessionLink
+from livestain.view.live import LiveFeed
 from livestain.view.log_dock import LogDock
 from livestain.view.memory import Memory
 from livestain.view.moments import place_text
-from livestain.view.picture import Feed, Picture
+from livestain.view.picture import Feed
 from livestain.view.readings import Level, age_text, cursor_text
 from livestain.view.recorded import RunFeed
 from livestain.view.state import Mode, ViewState
@@ -92,7 +92,8 @@ class Window(QMainWindow):
         theme.apply(QApplication.instance(), self._dark)
         self._build()
         self._connect()
-        self._memory.restore(self, self.state)
+        if not self._memory.restore(self, self.state):
+            self.resizeDocks([self.layers, self.status_dock], [520, 200], Qt.Orientation.Vertical)
         self._show_layout()
         self._look()
         feed.start(self._woken.emit)
@@ -103,6 +104,14 @@ class Window(QMainWindow):
     def run(self) -> Path | None:
         """The run folder that is shown or recorded into; None when there is none (yet)."""
         return self.session.run if self.session is not None else self._run
+
+    @property
+    def caption(self) -> str:
+        """Place and time of the picture shown."""
+        picture = self.state.picture
+        if picture is None:
+            return ""
+        return place_text(picture.key, self.feed.extent(), picture.time_s, self.feed.interval_s)
 
     def tell(self, text: str, level: Level = "amber") -> None:
         """Show a bar with a text."""
@@ -134,6 +143,8 @@ class Window(QMainWindow):
         self.statusBar().addWidget(self.fields, 1)
         self.statusBar().setSizeGripEnabled(False)
         self.deeds = Deeds(self)
+        # Set, or Qt would not let the window become so small that the docks are put away.
+        self.setMinimumSize(360, 240)
         self.resize(1280, 800)
         self.setWindowTitle(self.feed.title)
         self._timer = QTimer(self)
@@ -166,14 +177,14 @@ class Window(QMainWindow):
     def _connect(self) -> None:
         actions = self.actions_by_name
         for name in _MODES:
-            actions[name].triggered.connect(partial(self._set_mode, name))
+            actions[name].triggered.connect(_calling(self.state.set_mode, name))
         simple = {
             "fit": self.canvas.fit, "one_to_one": self.canvas.one_to_one, "theme": self._switch_theme,
             "close": self.close, **self.deeds.by_name,
         }  # fmt: skip
         for each, deed in simple.items():
             if each in actions:
-                actions[each].triggered.connect(partial(_do, deed))
+                actions[each].triggered.connect(_calling(deed))
         for each, switch in (("freeze", self._freeze), ("staining", self._stain), ("full", self._full_screen)):
             if each in actions:
                 actions[each].triggered.connect(switch)
@@ -202,13 +213,14 @@ class Window(QMainWindow):
         self._shown += 1
         self.state.set_picture(picture)
         if not self.state.frozen:
-            self.canvas.set_caption(self._caption(picture))
+            self.canvas.set_caption(self.caption)
 
     def _look(self) -> None:
         """Twice a second: the numbers, the age, what to warn of."""
-        picture, age_ms = self.state.picture, self._age_ms()
+        picture = self.state.picture
         status = self.link.status if self.link is not None else None
-        values = {"age": f"age {age_text(age_ms)}" if age_ms is not None else "", "shown": f"shown {self._shown}"}
+        age_ms = self._age_ms() if status is not None and status.state == "recording" else None
+        values = {"age": f"age {age_text(age_ms)}" if age_ms is not None else "", "shown": self._shown_text()}
         if status is not None:
             self.status_dock.show_status(status, age_ms)
             self.bars.tell_all(status.warnings)
@@ -216,12 +228,11 @@ class Window(QMainWindow):
             total = status.latency_ms.get("total")
             values["rate"] = f"{status.frames_per_s:.1f} frame/s"
             values["latency"] = f"p50 {total[0]:.0f}  p99 {total[2]:.0f} ms" if total else ""
-            self.canvas.set_stale(self._stale_s(age_ms) if status.state == "recording" else 0.0)
+            self.canvas.set_stale(self._stale_s(age_ms))
             if "CPU" in str(status.engine.get("device", "")).upper():
                 self.canvas.set_max_rate(CPU_PAINTS_PER_S)
         else:
-            self.status_dock.show_recorded("from disk")
-            self.status_dock.show_input(picture.input if picture is not None else None)
+            self.status_dock.show_recorded(picture.input if picture is not None else None)
         self.fields.show_values(values)
         self._look_at_feed()
 
@@ -234,8 +245,10 @@ class Window(QMainWindow):
         self.toolbar.follow.set_extent(positions, sections)
         self.toolbar.show_follow(self.feed.is_live and (positions > 1 or sections > 1))
 
-    def _caption(self, picture: Picture) -> str:
-        return place_text(picture.key, self.feed.extent(), picture.time_s, self.feed.interval_s)
+    def _shown_text(self) -> str:
+        if not isinstance(self.feed, LiveFeed):
+            return ""
+        return f"shown {self._shown}  not shown {self.feed.not_shown}"
 
     def _age_ms(self) -> float | None:
         picture = self.state.picture
@@ -262,9 +275,6 @@ class Window(QMainWindow):
         self.tell(text)
 
     # -- what is asked for -----------------------------------------------------------------------------------------
-
-    def _set_mode(self, mode: Mode, _checked: bool) -> None:
-        self.state.set_mode(mode)
 
     def _freeze(self, frozen: bool) -> None:
         self.state.set_frozen(frozen)
@@ -330,12 +340,13 @@ class Window(QMainWindow):
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """Leave the room of a small window to the image."""
-        narrow = event.size().width() < _NARROW_PX
-        if narrow != self._docks_away:
-            self._docks_away = narrow
+        low = event.size().height() < _LOW_PX
+        small = low or event.size().width() < _NARROW_PX
+        if small != self._docks_away:
+            self._docks_away = small
             for dock in (self.layers, self.status_dock):
-                dock.setVisible(not narrow)
-        self.bars.set_most(1 if event.size().height() < _LOW_PX else MOST)
+                dock.setVisible(not small)
+        self.bars.set_most(1 if low else MOST)
         super().resizeEvent(event)
 
     def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802
@@ -382,5 +393,10 @@ class Window(QMainWindow):
         self._pause()
 
 
-def _do(deed: Callable[[], object], _checked: bool) -> None:
-    deed()
+def _calling(deed: Callable[..., object], *passed: object) -> Callable[..., None]:
+    """Return a slot that ignores what the signal passes: the bindings differ in that."""
+
+    def slot(*_: object) -> None:
+        deed(*passed)
+
+    return slot
