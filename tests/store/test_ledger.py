@@ -44,6 +44,16 @@ def test_abandoned_ledger_has_no_close_row_and_the_next_writer_opens_again(tmp_p
     assert ["open" in r for r in read_rows(path)[0]] == [True, False, True, False]
 
 
+@pytest.mark.parametrize("reason", ["", "häufig: 过多", "name\udce4.tif", "line\nend"], ids=ascii)
+def test_every_text_comes_back_as_it_was_also_half_a_pair_of_surrogates(tmp_path: Path, reason: str) -> None:
+    ledger = Ledger(tmp_path / "ledger.jsonl", fsync=False)
+    ledger.row({"v": 1, "p": 0, "t": 0, "z": 0, "state": "failed", "reason": reason})
+    ledger.close({})
+    rows, problems = read_rows(tmp_path / "ledger.jsonl")
+    assert [row["reason"] for row in rows if "state" in row] == [reason]
+    assert problems == []
+
+
 @pytest.mark.parametrize(
     ("content", "times", "bad_lines"),
     [

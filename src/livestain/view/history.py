@@ -23,6 +23,7 @@ _MARKS = np.full((5, 5), ABSENT, np.uint8)
 _MARKS[_FAILED] = FAILED
 _MARKS[_OK] = UNSTAINED, LIVE, LATE, FAILED, SKIPPED
 
+_WITH_REASON = (_FAILED, _SKIPPED)
 _BLOCK_BYTES = 1 << 18
 _REASONS_KEPT = 10_000
 
@@ -113,6 +114,12 @@ class History:
         with self._lock:
             return self._reasons.get((0, key)) or self._reasons.get((1, key), "")
 
+    @property
+    def nbytes(self) -> int:
+        """What the planes take in memory; reasons and notes beside it."""
+        with self._lock:
+            return sum(found.nbytes for found in (self._raw, *self._stains, self._elapsed_s))
+
     def notes(self) -> tuple[Note, ...]:
         """Return the notes so far, in the order of the ledger."""
         with self._lock:
@@ -127,19 +134,22 @@ class History:
             if ledger == 0 and "note" in row:
                 self._notes.append(Note.of_row(row))
             return
-        key, state = Key(row["p"], row["t"], row["z"]), _state(row, is_raw=ledger == 0)
+        p, t, z = row["p"], row["t"], row["z"]
+        state = _state(row, is_raw=ledger == 0)
         if ledger == 0:
-            sizes = zip(self._extent, key, strict=True)
-            self._extent = tuple(max(size, place + 1) for size, place in sizes)  # type: ignore[assignment]  # three
+            positions, times, sections = self._extent
+            if t >= times or p >= positions or z >= sections:
+                self._extent = max(p + 1, positions), max(t + 1, times), max(z + 1, sections)
             if row.get("c", 0) != 0:
                 return
+            self._raw.set(p, t, z, state)
             elapsed_ms = row.get("elapsed_ms")
-            self._raw.set(key, state)
-            self._elapsed_s.set(key, np.nan if elapsed_ms is None else elapsed_ms / 1000)
+            if elapsed_ms is not None:
+                self._elapsed_s.set(p, t, z, elapsed_ms / 1000)
         else:
-            self._stains[ledger - 1].set(key, state)
-        if state in (_FAILED, _SKIPPED) and row.get("reason") and len(self._reasons) < _REASONS_KEPT:
-            self._reasons[ledger, key] = str(row["reason"])
+            self._stains[ledger - 1].set(p, t, z, state)
+        if state in _WITH_REASON and row.get("reason") and len(self._reasons) < _REASONS_KEPT:
+            self._reasons[ledger, Key(p, t, z)] = str(row["reason"])
 
 
 class _OverTime:
@@ -149,8 +159,12 @@ class _OverTime:
         self._dtype, self._fill = dtype, fill
         self._arrays: dict[tuple[int, int], npt.NDArray[Any]] = {}
 
-    def set(self, key: Key, value: float) -> None:
-        p, t, z = key
+    @property
+    def nbytes(self) -> int:
+        """What it takes in memory."""
+        return sum(array.nbytes for array in self._arrays.values())
+
+    def set(self, p: int, t: int, z: int, value: float) -> None:
         array = self._arrays.get((p, z))
         if array is None or t >= array.size:
             grown = np.full(max(16, 2 * t), self._fill, self._dtype)

@@ -105,7 +105,7 @@ class RecordedRun:
         """
         found = [self._plane(source, key) for source in self._sources]
         planes, states = tuple(plane for plane, _ in found), tuple(why for _, why in found)
-        smaller = tuple(_half_size(plane) for plane in planes) if halves else ()
+        smaller = tuple(half_size(plane) if plane is not None else None for plane in planes) if halves else ()
         return Picture(key, planes, smaller, states, time_s=self.history.time_s(key))
 
     def _plane(self, source: _Source, key: Key) -> tuple[Counts | None, str]:
@@ -244,10 +244,6 @@ class RunFeed:
 
     def _seen(self) -> tuple[Key, tuple[int, ...]]:
         return self._shown, self.history.signature(self._shown)
-
-
-def _half_size(plane: Counts | None) -> Counts | None:
-    return half_size(plane) if plane is not None else None  # type: ignore[type-var]  # Counts is one or the other
 
 
 def _measured(run: Run) -> Iterator[tuple[LayerInfo, _Source]]:
