@@ -91,12 +91,18 @@ class RecordedRun:
         self.history = History(
             run.path / "raw" / LEDGER_FILE, [run.path / "stains" / model / LEDGER_FILE for model in models]
         )
+        self._run, self._known = run, {source.folder for _, source in virtual}
         self._reader = lru_cache(_READERS_KEPT)(PlaneReader)
 
     @property
     def is_there(self) -> bool:
         """Whether the folder can still be read."""
         return (self.path / "raw" / LEDGER_FILE).is_file()
+
+    def unknown_stains(self) -> list[str]:
+        """Return the models whose stains began after the run was opened: they have no layers here."""
+        folders = [self.path / "stains" / model for model in self._run.stains]
+        return [folder.name for folder in folders if folder not in self._known and _stain_colors(folder)]
 
     def picture(self, key: Key, *, halves: bool = True) -> Picture:
         """Read the planes of a key, with their half-size copies if asked; blocks.
@@ -234,7 +240,10 @@ class RunFeed:
             self.problem = f"{self.path} is gone (deleted, renamed, or its disk removed): the last picture stays"
             return
         self.history.update(lambda: self._closed)
-        self.problem = ""
+        new = ", ".join(self._run.unknown_stains())
+        self.problem = (
+            f"stains of {new} have begun since this was opened: open the run again to see them" if new else ""
+        )
         with self._condition:
             newest = self.history.newest(self._shown.p, self._shown.z) if self._following else None
             if newest is not None:
