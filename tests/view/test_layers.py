@@ -177,7 +177,8 @@ def test_without_virtual_layers_there_is_no_palette_to_choose(qtbot: QtBot) -> N
 def test_the_wheel_scrolls_and_changes_no_control(bench: Bench) -> None:
     bench.show()
     before = bench.state.views
-    for control in (bench.card.opacity, bench.card.gamma, bench.card.low, bench.card.high):
+    card = bench.card
+    for control in (card.opacity, card.gamma, card.low, card.high, bench.dock.palette_box):
         turn = QWheelEvent(
             QPointF(5, 5),
             QPointF(control.mapToGlobal(QPoint(5, 5))),
@@ -191,6 +192,23 @@ def test_the_wheel_scrolls_and_changes_no_control(bench: Bench) -> None:
         QApplication.sendEvent(control, turn)
         assert not turn.isAccepted()
     assert bench.state.views == before
+
+
+def test_the_mouse_takes_the_keyboard_only_for_numbers_and_enter_gives_it_back(bench: Bench) -> None:
+    bench.show()
+    image = bench.window.centralWidget()
+    image.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+    image.setFocus()
+    card = bench.card
+    for control in (card.shown, card.opacity, card.gamma, card.color, card.lock, card.auto, bench.dock.lock_all):
+        if control is not card.color:
+            bench.bot.mouseClick(control, Qt.MouseButton.LeftButton, pos=QPoint(4, 8))
+        assert not control.focusPolicy() & Qt.FocusPolicy.ClickFocus
+    assert bench.window.focusWidget() is image
+    card.lock.click()
+    typed(bench, card.low, "77")
+    assert bench.state.views[1].limits[0] == 77
+    assert not card.low.hasFocus()
 
 
 @pytest.mark.parametrize("gamma", [0.2, 0.45, 1.0, 2.2, 5.0])

@@ -31,7 +31,10 @@ _GAMMA_STEPS = 100
 
 
 class LayerCard(QFrame):
-    """About 150 px high; shows what the state says of its layer and asks the state for every change."""
+    """About 150 px high; shows what the state says of its layer and asks the state for every change.
+
+    The mouse takes the keyboard away from the image only to type a number.
+    """
 
     _drawn: tuple[str, bool] | None = None
 
@@ -192,6 +195,7 @@ class _Name(QCheckBox):
     def __init__(self, name: str) -> None:
         super().__init__()
         self._name = name.replace("\n", " ")
+        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         font = self.font()
         font.setBold(True)
@@ -206,7 +210,7 @@ class _Name(QCheckBox):
 
 
 class _Counts(QSpinBox):
-    """A value in camera counts, typed: takes effect on Enter or when left."""
+    """A value in camera counts, typed: takes effect on Enter, which gives the keyboard back, or when left."""
 
     def __init__(self, top: int) -> None:
         super().__init__()
@@ -217,6 +221,7 @@ class _Counts(QSpinBox):
         self.setAlignment(Qt.AlignmentFlag.AlignRight)
         self.setFixedWidth(self.fontMetrics().horizontalAdvance("00000") + 14)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.lineEdit().returnPressed.connect(self.clearFocus)
 
     def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802  # Qt's name
         """Leave the wheel to the list of layers: scrolling changes no limit."""
@@ -229,6 +234,7 @@ class _Slider(QSlider):
         self.setRange(low, high)
         self.setPageStep(10)
         self.setMinimumWidth(40)
+        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
 
     def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802  # Qt's name
         """Leave the wheel to the list of layers: scrolling changes no slider."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 from psygnal import SignalInstance
 from qtpy.QtCore import QEvent, QSize, Qt, Signal
-from qtpy.QtGui import QShowEvent
+from qtpy.QtGui import QShowEvent, QWheelEvent
 from qtpy.QtWidgets import QComboBox, QDockWidget, QHBoxLayout, QScrollArea, QToolButton, QVBoxLayout, QWidget
 
 from livestain.view import theme
@@ -58,11 +58,12 @@ class LayerDock(QDockWidget):
     # -- making ----------------------------------------------------------------------------------------------------
 
     def _make_top(self) -> None:
-        self.palette_box = QComboBox()
+        self.palette_box = _Palettes()
         self.palette_box.setAccessibleName("colours of the stains")
         self.palette_box.setIconSize(QSize(24, 12))
         self.palette_box.setPlaceholderText("own colours")
         self.palette_box.setToolTip("Colours of the virtual stains")
+        self.palette_box.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         for name, colors in PALETTES.items():
             self.palette_box.addItem(theme.swatch(colors, 24), name)
         self.palette_box.textActivated.connect(self._state.set_palette)
@@ -88,6 +89,7 @@ class LayerDock(QDockWidget):
         cards.addStretch(1)
         self.scroll = _Tall()
         self.scroll.setWidgetResizable(True)
+        self.scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.scroll.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOn)
         self.scroll.setWidget(inside)
@@ -139,6 +141,12 @@ class LayerDock(QDockWidget):
     def _show_histograms(self, found: Mapping[int, Histogram]) -> None:
         for index, histogram in found.items():
             self.cards[index].plot.set_histogram(histogram)
+
+
+class _Palettes(QComboBox):
+    def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802  # Qt's name
+        """Change no colours because the mouse happens to be here."""
+        event.ignore()
 
 
 class _Tall(QScrollArea):
