@@ -99,6 +99,7 @@ class _Bar(QFrame):
         super().__init__(parent)
         self.text = ""
         self._matter = ""
+        self._level: Level | None = None
         self._shape, self._label = QLabel(self), QLabel(self)
         self._label.setWordWrap(True)
         self._label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -118,12 +119,14 @@ class _Bar(QFrame):
 
     def set(self, matter: str, text: str, level: Level) -> None:
         """Show a text with a shape and a colour."""
-        if (text, level) == (self.text, self.property("level")):
+        self._matter = matter
+        if text != self.text:
+            self.text = text
+            self._label.setText(text)
+        if level == self._level:
             return
-        self._matter, self.text = matter, text
-        self.setProperty("level", level)
+        self._level = level  # a style sheet costs 3 ms
         self._shape.setText(_SHAPES[level])
-        self._label.setText(text)
         ground, ink = _colors(level)
         self.setStyleSheet(f"QFrame {{ background: {ground}; }} QLabel, QToolButton {{ color: {ink}; }}")
 

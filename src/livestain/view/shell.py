@@ -17,7 +17,6 @@ from qtpy.QtWidgets import QApplication, QLabel, QProgressBar, QVBoxLayout, QWid
 
 from livestain.session.status import Warnings
 from livestain.view.closing import CloseQuestion
-from livestain.view.readings import finished_text
 
 if TYPE_CHECKING:
     from livestain.session.session import Session
@@ -100,7 +99,9 @@ class Shell(QObject):
             while thread.is_alive():  # the window was closed, the work goes on
                 thread.join(_TICK_MS / 1000)
                 self._heed()
-        self._starting.deleteLater()
+        for window in (self._starting, self._window):
+            if window is not None:
+                window.deleteLater()
         if self._error is not None:
             raise self._error
         return self._code
@@ -132,6 +133,9 @@ class Shell(QObject):
         if self._window is None:
             self._loop.quit()
             return
+        # Brings scipy, which the starting window would have to wait for.
+        from livestain.view.readings import finished_text
+
         reports = self._session.report() if self._session is not None else ()
         text, level = finished_text(reports, self._error)
         self._window.finish(text, level)
@@ -227,6 +231,7 @@ def show_until_closed(window: QWidget) -> None:
         _ticking(lambda: window.close() if pressed else None),
     ):
         loop.exec()
+    window.deleteLater()
 
 
 @contextmanager

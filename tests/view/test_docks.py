@@ -1,0 +1,218 @@
+"""The parts around the picture: readings, status dock, bars, log, sheets."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import replace
+
+import pytest
+from pytestqt.qtbot import QtBot
+
+from livestain.frames import InputCheck
+from livestain.model.card import ContrastRange
+from livestain.session.status import Counters, Status
+from livestain.view import log_dock
+from livestain.view.bars import Bars
+from livestain.view.log_dock import LogDock
+from livestain.view.readings import (
+    Level,
+    age_text,
+    counter_readings,
+    disk_reading,
+    finished_text,
+    input_readings,
+    loss_text,
+    speed_readings,
+    state_reading,
+)
+from livestain.view.sheets import shortcuts_html
+from livestain.view.status_dock import StatusDock
+from tests.view.doubles import RECORDING
+
+KNOWN = ContrastRange(constant=0.3, sd=(0.1, 0.3), saturated_max=0.02, gain=(0.5, 2.0))
+
+CHECKS: dict[str, tuple[InputCheck, list[tuple[Level, str]]]] = {
+    "as in training": (InputCheck(0.2, 0.01, 1.0), [("good", ""), ("good", ""), ("good", "")]),
+    "at the edges": (InputCheck(0.1, 0.02, 2.0), [("good", ""), ("good", ""), ("good", "")]),
+    "no contrast": (InputCheck(0.05, 0.0, 1.0), [("amber", "blurred or out of focus?"), ("good", ""), ("good", "")]),
+    "much contrast": (InputCheck(0.5, 0.0, 1.0), [("amber", "other sample or optics?"), ("good", ""), ("good", "")]),
+    "clipped": (InputCheck(0.2, 0.1, 1.0), [("good", ""), ("amber", "too bright or too dense?"), ("good", "")]),
+    "dark": (InputCheck(0.2, 0.0, 0.4), [("good", ""), ("good", ""), ("amber", "lamp or exposure changed?")]),
+}
+
+
+@pytest.mark.parametrize(("check", "expected"), CHECKS.values(), ids=CHECKS.keys())
+def test_the_input_is_judged_by_the_range_of_training(check: InputCheck, expected: list[tuple[Level, str]]) -> None:
+    readings = input_readings(check, KNOWN)
+    assert [reading.name for reading in readings] == ["contrast", "saturation", "gain"]
+    for reading, (level, reason) in zip(readings, expected, strict=True):
+        assert reading.level == level
+        assert reading.reason == reason if level == "amber" else reading.reason.startswith("training:")
+
+
+@pytest.mark.parametrize(("check", "known"), [(None, KNOWN), (InputCheck(0.2, 0.0, 1.0), None)])
+def test_an_input_that_nobody_judged_is_neither_good_nor_bad(
+    check: InputCheck | None, known: ContrastRange | None
+) -> None:
+    assert {(reading.value, reading.level) for reading in input_readings(check, known)} == {("–", "plain")}
+
+
+LOSSES = {
+    "none": (Counters(received=5, saved=5, labelfree=5, live=5), False, ""),
+    "behind, but it goes on": (Counters(received=5, saved=5, labelfree=5, live=3, behind=2), False, ""),
+    "behind at the end": (
+        Counters(received=5, saved=5, labelfree=5, live=3, behind=2), True, "LOSS: 2 recorded frames without a stain",
+    ),
+    "one not recorded": (Counters(received=5, saved=4, failed=1), False, "LOSS: 1 frame not recorded"),
+    "left out by choice": (Counters(received=5, saved=5, labelfree=5, skipped=5), True, ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("counters", "closed", "text"), LOSSES.values(), ids=LOSSES.keys())
+def test_loss_is_named_in_words_and_red(counters: Counters, closed: bool, text: str) -> None:
+    assert loss_text(counters, closed=closed) == text
+    red = [reading.name for reading in counter_readings(counters, closed=closed) if reading.level == "red"]
+    assert bool(red) == bool(text)
+
+
+def test_the_counters_are_those_of_the_session_in_their_order() -> None:
+    readings = counter_readings(RECORDING.counters, closed=False)
+    assert " ".join(f"{r.name} {r.value}" for r in readings) == (
+        "received 12 saved 11 failed 0 waiting 1 label-free 11 live 8 late 2 skipped 0 unstained 0 behind 1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({}, "recording"),
+        ({"run": ""}, "live, not recorded"),
+        ({"state": "finishing"}, "staining the rest"),
+        ({"state": "closed"}, "finished"),
+        ({"state": "waiting"}, "waiting"),
+    ],
+)
+def test_the_recording_light_has_a_word(changes: dict[str, str], word: str) -> None:
+    assert state_reading(replace(RECORDING, **changes)).value == word  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("age_ms", "text"),
+    [(None, "–"), (float("nan"), "–"), (83.4, "83 ms"), (9999, "9999 ms"), (15_000, "15 s"), (7_200_000, "120 min")],
+)
+def test_an_age_is_told_in_the_unit_that_fits(age_ms: float | None, text: str) -> None:
+    assert age_text(age_ms) == text
+
+
+@pytest.mark.parametrize(
+    ("changes", "text", "level"),
+    [
+        ({}, "2.0 h left", "plain"),
+        ({"disk_left_s": 1800.0}, "0.5 h left", "amber"),
+        ({"disk_left_s": 1e7}, "over 100 h left", "plain"),
+        ({"disk_left_s": None}, "100.0 GiB", "plain"),
+        ({"disk_free_gib": None}, "–", "plain"),
+    ],
+)
+def test_the_disk_is_told_in_hours_where_the_rate_is_known(
+    changes: dict[str, float | None], text: str, level: Level
+) -> None:
+    reading = disk_reading(replace(RECORDING, **changes))  # type: ignore[arg-type]
+    assert (reading.value, reading.level) == (text, level)
+
+
+def test_a_finished_run_has_no_age_and_its_mean_rate() -> None:
+    closed = replace(RECORDING, state="closed", mean_frames_per_s=4.5)
+    values = {reading.name: reading.value for reading in speed_readings(closed, 1e6)}
+    assert (values["mean frame/s"], values["frame age"]) == ("4.5", "–")
+
+
+ENDS: dict[str, tuple[tuple[Status, ...], Exception | None, str, Level]] = {
+    "well": (
+        (Status(run="A", counters=Counters(received=5, saved=5, labelfree=5, live=3, late=2)),), None,
+        "Finished: 5 of 5 frames saved, 5 stained; nothing lost; A", "good",
+    ),
+    "two runs, one with loss": (
+        (Status(run="A", counters=Counters(received=5, saved=5, labelfree=5, live=5)),
+         Status(run="B", counters=Counters(received=5, saved=4, failed=1, labelfree=4, live=4))), None,
+        "Finished: 9 of 10 frames saved, 9 stained; LOSS: 1 frame not recorded; A; B", "red",
+    ),
+    "by an error": ((), RuntimeError("no camera"),
+        "Ended by an error: no camera. 0 of 0 frames saved, 0 stained; nothing lost", "red"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("reports", "error", "text", "level"), ENDS.values(), ids=ENDS.keys())
+def test_the_end_is_told_with_what_was_saved_and_lost(
+    reports: tuple[Status, ...], error: Exception | None, text: str, level: Level
+) -> None:
+    assert finished_text(reports, error) == (text, level)
+
+
+def test_the_status_dock_keeps_its_width_whatever_is_said(qtbot: QtBot) -> None:
+    dock = StatusDock("a caution " * 20, KNOWN)
+    qtbot.addWidget(dock)
+    dock.resize(300, 400)
+    dock.show()
+    model = "a-very-long-model-name-" * 5
+    millions = Counters(*[9_999_999] * 10)
+    dock.show_status(replace(RECORDING, model=model, counters=millions, input=InputCheck(0.01, 0.9, 9.0)), 1e6)
+    qtbot.waitUntil(lambda: dock.readings["received"] == "9999999")
+    assert dock.width() <= 340
+    assert dock.doubt.count("▲") == 3
+    assert dock.trust.isHidden()
+
+
+def test_bars_are_three_at_most_and_say_how_many_more_there_are(qtbot: QtBot) -> None:
+    bars = Bars()
+    qtbot.addWidget(bars)
+    assert bars.isHidden()
+    for k in range(5):
+        bars.tell(f"matter {'abcde'[k]}")
+    bars.tell("ended by an error", "red")
+    assert bars.texts == ("ended by an error", "matter e", "matter d")
+    assert bars._more.text() == "3 more: open the log"
+    with qtbot.waitSignal(bars.log_asked):
+        bars._more.click()
+    for _ in range(3):
+        bars._bars[0].dismissed.emit(bars._bars[0]._matter)
+    assert bars.texts == ("matter c", "matter b", "matter a")
+    bars.set_most(1)
+    assert bars.texts == ("matter c",)
+
+
+def test_bars_keep_a_bounded_number_of_matters(qtbot: QtBot) -> None:
+    bars = Bars()
+    qtbot.addWidget(bars)
+    for k in range(1000):
+        bars.tell(f"matter {k}")
+    assert len(bars._matters) == 100
+
+
+def test_the_log_holds_its_last_thousand_lines_from_every_thread(qtbot: QtBot) -> None:
+    dock = LogDock()
+    qtbot.addWidget(dock)
+    logger = logging.getLogger("livestain.somewhere")
+    logger.setLevel(logging.INFO)
+    try:
+        threads = [threading.Thread(target=lambda: [logger.info("line %d", k) for k in range(500)]) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        logger.warning("the last")
+        dock.show()
+        assert len(dock.text.splitlines()) == log_dock.LINES
+        assert dock.text.endswith("warning: the last")
+        dock.release()
+        logger.info("too late")
+        dock._bring()
+        assert "too late" not in dock.text
+    finally:
+        logger.setLevel(logging.NOTSET)
+
+
+def test_the_shortcut_sheet_names_every_key() -> None:
+    for words in ("Hold B", "Ctrl+L", "Space", "Wheel"):
+        assert words in shortcuts_html()
