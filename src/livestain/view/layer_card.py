@@ -125,8 +125,8 @@ class LayerCard(QFrame):
         else:
             self.range = _button("Full range", "All values that a pixel can have")
             self.range.clicked.connect(lambda: self._do(self._state.full_range))
-        for button in (self.auto, self.range):
-            button.setFixedWidth(button.fontMetrics().horizontalAdvance("Model range") + 9)
+        for button, widest in ((self.auto, "Auto once"), (self.range, "Model range")):
+            button.setFixedWidth(button.fontMetrics().horizontalAdvance(widest) + 16)
 
     def _make_sliders(self, info: LayerInfo) -> None:
         self.opacity, self._opacity_value = _Slider(0, 100), _value_label("100 %")
