@@ -28,7 +28,16 @@ from livestain.sources.camera import PythonCamera, specimen_camera
 MODEL = "demo-nuclei-membrane"
 
 _RESULTS = Path(__file__).with_name("results")
-_PACKAGES = ("numpy", "tensorstore", "openvino", "onnxruntime", "torch", "pymmcore-plus", "useq-schema")
+_PACKAGES = (
+    "numpy",
+    "tensorstore",
+    "openvino",
+    "onnxruntime",
+    "torch",
+    "pymmcore-plus",
+    "useq-schema",
+    "PySide6_Essentials",
+)
 _READY_S = 120.0
 
 Numbers = Mapping[str, float]
