@@ -17,7 +17,7 @@ from livestain.view.compose import add_up, make_colors, make_table, sample
 from livestain.view.overlays import Tags
 from livestain.view.picture import LayerInfo, Picture
 from livestain.view.render import Renderer, render
-from livestain.view.state import MODES, Mode, ViewState
+from livestain.view.state import MODES, UNDER_STAINS, Mode, ViewState
 from livestain.view.viewport import Viewport
 from tests.view.pictures import AMBER, BRIGHT, NUCLEI, constant, noise, noise_picture, pixels, shown
 
@@ -103,6 +103,16 @@ def test_the_mark_stands_also_while_a_stain_is_not_there_or_not_seen(
     state.set_picture(Picture(Key(0, 0, 0), (*planes, constant(3))))
     state.set_layer(1, opacity=opacity)
     assert is_amber(pixels(render(state, (400, 300), pixel_um=0, caption=""))).any()
+
+
+@pytest.mark.parametrize(("alone", "full"), [(True, 1.0), (False, UNDER_STAINS)])
+def test_the_label_free_layer_is_dimmed_only_under_others(
+    alone: bool, full: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = shown(Picture(Key(0, 0, 0), (constant(4095), constant(0), constant(0), None)))
+    state.set_alone(alone)
+    drawn = bare(state, Viewport.fit((96, 96), 96, 96), monkeypatch)
+    assert (drawn == round(255 * full)).all()
 
 
 def test_without_a_virtual_layer_there_is_no_mark() -> None:

@@ -71,8 +71,9 @@ class Renderer:
         for layer in area.pane.layers:
             shown = state.views[layer]
             levels = self.composer.levels(layer, shown, picture, view)
-            if levels is not None and shown.opacity > 0:
-                painter.drawImage(target, _indexed(levels, _color_table(shown.color, shown.opacity)), source)
+            opacity = state.opacity(layer, area.pane)
+            if levels is not None and opacity > 0:
+                painter.drawImage(target, _indexed(levels, _color_table(shown.color, opacity)), source)
 
 
 def render(

@@ -36,6 +36,9 @@ AUTO_PERCENT = (0.1, 99.9)
 SAMPLES = 1 << 16
 """Of how many pixels at most percentiles and histograms are taken."""
 
+UNDER_STAINS = 0.55
+"""Opacity of the label-free layer to begin with: at full strength it washes the colours of stains on it out."""
+
 GAMMA = (0.2, 5.0)
 """The range of the display's exponent."""
 
@@ -51,7 +54,7 @@ class LayerView:
     gamma
         Exponent of the display, 0.2..5: (v / full) ** gamma.
     opacity
-        0..1, multiplies the colour.
+        0..1, multiplies the colour (not of a label-free layer by itself: see `ViewState.opacity`).
     color
         Hexadecimal RGB.
     locked
@@ -158,6 +161,11 @@ class ViewState:
             return (self._pane(shown),)
         measured = [i for i in shown if kinds[i] != "virtual"]
         return (self._pane(measured), self._pane([i for i in shown if kinds[i] != "measured"]))
+
+    def opacity(self, index: int, pane: Pane) -> float:
+        """Return the opacity of a layer in a pane: the label-free layer by itself is shown at full strength."""
+        view = self._shown.views[index]
+        return 1.0 if pane.layers == (index,) and view.info.kind == "label-free" else view.opacity
 
     # -- changing --------------------------------------------------------------------------------------------------
 
@@ -307,7 +315,8 @@ def auto_limits(plane: Counts) -> tuple[float, float]:
 
 def _first_view(info: LayerInfo) -> LayerView:
     known = info.limits is not None
-    return _legal(LayerView(info, info.limits or (0.0, float(info.top)), info.color, limits_set=known))
+    opacity = UNDER_STAINS if info.kind == "label-free" else 1.0
+    return _legal(LayerView(info, info.limits or (0.0, float(info.top)), info.color, opacity=opacity, limits_set=known))
 
 
 def _legal(view: LayerView) -> LayerView:
