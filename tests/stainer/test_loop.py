@@ -16,8 +16,9 @@ import pytest
 
 from livestain.errors import EngineError, LivestainError, StainerError, StoreError
 from livestain.frames import Key
+from livestain.stainer.half import half_size
 from livestain.stainer.job import Geometry, Job, Message
-from livestain.stainer.loop import StainLoop
+from livestain.stainer.loop import StainLoop, kind_of
 from livestain.stainer.slots import Slot, Tag, frame_parts, result_parts
 from livestain.store.ledger import Ledger, read_rows
 from livestain.store.metadata import measured_channel
@@ -38,6 +39,7 @@ class Recorded:
         self._stores: dict[int, PlaneStore] = {}
 
     def add(self, *keys: tuple[int, int, int], exposure_ms: float = 10.0, state: str = "ok", c: int = 0) -> None:
+        """Record planes; their running number is their t."""
         for p, t, z in keys:
             if p not in self._stores:
                 self._stores[p] = PlaneStore.create(
@@ -47,7 +49,7 @@ class Recorded:
                 )  # fmt: skip
             if state == "ok" and c == 0:
                 self._stores[p].begin(t, 0, z, frame(t)).result()
-            row = {"v": 1, "p": p, "t": t, "z": z, "c": c, "state": state, "exposure_ms": exposure_ms}
+            row = {"v": 1, "n": t, "p": p, "t": t, "z": z, "c": c, "state": state, "exposure_ms": exposure_ms}
             self._ledger.row(row)
 
     def rows(self) -> list[Row]:
@@ -82,7 +84,7 @@ class Running:
 
     def show(self, key: tuple[int, int, int], exposure_ms: float = 10.0) -> None:
         """Put the frame of this time point into the slot, as the publisher does."""
-        self.slots[0].write([frame(key[1])], Tag(Key(*key), 0, 0, exposure_us=round(1000 * exposure_ms)))
+        self.slots[0].write([frame(key[1])], Tag(Key(*key), key[1], 0, exposure_us=round(1000 * exposure_ms)))
         self.tell(do="look")
 
     def heard(self, kind: str) -> list[Message]:
@@ -380,6 +382,97 @@ def test_without_a_record_the_first_frame_shown_is_the_background(model_folder: 
             loop.await_live(t + 1)
         loop.end()
     assert loop.heard("closed")
+
+
+# -- what a window asks for --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wanted", [True, False], ids=["wanted", "not wanted"])
+def test_a_live_result_brings_its_own_frame_and_half_sizes_when_wanted(
+    wanted: bool, model_folder: Path, recorded: Recorded
+) -> None:
+    recorded.add((0, 0, 0))
+    out = [np.zeros(shape, dtype) for shape, dtype in result_parts(SHAPE, np.uint16, 2)]
+    with running(model_folder, recorded) as loop:
+        loop.tell(do="pictures", wanted=True)
+        loop.tell(do="pictures", wanted=wanted)
+        loop.await_rows(1)
+        loop.show((0, 3, 0))
+        loop.await_live(1)
+        tag = loop.slots[1].read(out)
+        loop.end()
+    assert tag is not None
+    assert tag.parts == (4 if wanted else 1)
+    stains, image, small_stains, small_image = out
+    assert stains.any()
+    if wanted:
+        np.testing.assert_array_equal(image, frame(3))
+        np.testing.assert_array_equal(small_image, half_size(frame(3)))
+        np.testing.assert_array_equal(small_stains, half_size(stains))
+    else:
+        assert not any(array.any() for array in (image, small_stains, small_image))
+
+
+SWITCHES: dict[str, tuple[list[tuple[int, bool]], list[str]]] = {
+    "off": ([(0, False)], ["skipped"] * 4),
+    "off from the third": ([(2, False)], ["late", "late", "skipped", "skipped"]),
+    "off and on": ([(1, False), (3, True)], ["late", "skipped", "skipped", "late"]),
+}
+
+
+@pytest.mark.parametrize(("changes", "expected"), SWITCHES.values(), ids=SWITCHES.keys())
+def test_what_was_received_while_staining_was_off_is_left_out(
+    changes: list[tuple[int, bool]], expected: list[str], model_folder: Path, recorded: Recorded
+) -> None:
+    with running(model_folder, recorded) as loop:
+        loop.tell(do="switch", changes=changes)
+        recorded.add(*((0, t, 0) for t in range(4)))
+        loop.end()
+    rows = sorted(recorded.plane_rows(), key=lambda row: row["t"])
+    assert [kind_of(row) for row in rows] == expected
+    assert {row["reason"] for row in rows if row["state"] == "skipped"} == {"staining was switched off"}
+    (closed,) = loop.heard("closed")
+    assert (closed["late"], closed["skipped"], closed["behind"]) == (
+        expected.count("late"),
+        expected.count("skipped"),
+        0,
+    )
+
+
+def test_while_staining_is_off_nothing_is_stained_and_what_was_behind_waits(
+    model_folder: Path, recorded: Recorded
+) -> None:
+    with running(model_folder, recorded) as loop:
+        loop.tell(do="switch", changes=[(3, False)])
+        await_that(lambda: loop.heard("warm"))
+        recorded.add(*((0, t, 0) for t in range(5)))
+        loop.show((0, 4, 0))
+        loop.await_rows(2)
+        await_that(lambda: loop.heard("idle"))
+        resting = places(recorded.plane_rows())
+        loop.tell(do="switch", changes=[(3, False), (5, True)])
+        loop.await_rows(5)
+        loop.show((0, 5, 0))
+        loop.await_live(1)
+        recorded.add((0, 5, 0))
+        loop.end()
+    assert resting == [(0, 3, 0), (0, 4, 0)]
+    kinds = {row["t"]: kind_of(row) for row in recorded.plane_rows()}
+    assert kinds == {0: "late", 1: "late", 2: "late", 3: "skipped", 4: "skipped", 5: "live"}
+
+
+def test_another_stainer_leaves_out_the_same_planes(model_folder: Path, recorded: Recorded) -> None:
+    with running(model_folder, recorded) as loop:
+        loop.tell(do="switch", changes=[(1, False)])
+        recorded.add((0, 0, 0), (0, 1, 0))
+        loop.await_rows(1)
+        loop.end("quit")
+    with running(model_folder, recorded) as loop:
+        loop.tell(do="switch", changes=[(1, False), (3, True)])
+        recorded.add((0, 2, 0), (0, 3, 0))
+        loop.end()
+    rows = sorted(recorded.plane_rows(), key=lambda row: row["t"])
+    assert [kind_of(row) for row in rows] == ["late", "skipped", "skipped", "late"]
 
 
 def stop_stains(monkeypatch: pytest.MonkeyPatch, recorded: Recorded, allow: Callable[[], object]) -> None:

@@ -222,7 +222,7 @@ class Recording:
         state = "closed" if self._closed else "finishing" if self._recorded.is_set() else "recording"
         if home is None:
             warnings = (self.failure,) if self.failure else ()
-            return Status(state=state, counters=counters, warnings=warnings, staining=self._switch.is_on)
+            return Status(state=state, counters=counters, warnings=warnings, staining=self._is_staining)
         folder = home.folder
         disk_free, disk_left = self._disk()
         return Status(
@@ -243,7 +243,7 @@ class Recording:
             disk_free_gib=disk_free,
             disk_left_s=disk_left,
             warnings=home.warnings.all(),
-            staining=self._switch.is_on and not home.staining.off and self.sequence.label_free is not None,
+            staining=self._is_staining,
             input=home.staining.latest.input if home.staining.latest else None,
         )
 
@@ -252,6 +252,11 @@ class Recording:
         self._abandoned = True
         if self.home is not None:
             self.home.staining.abandon()
+
+    @property
+    def _is_staining(self) -> bool:
+        ended = bool(self.failure) or (self.home is not None and bool(self.home.staining.off))
+        return self._switch.is_on and self.sequence.label_free is not None and not ended
 
     # -- on threads of ours ---------------------------------------------------------------------------------------
 

@@ -248,7 +248,9 @@ class StainLoop:
         """Read new rows of the raw ledger: planes to stain, and the first usable frame of each position."""
         if self._tail is None:
             return
-        for row in self._tail.new_rows():
+        rows = self._tail.new_rows()
+        self._obey()  # a switch that was told before these planes were recorded counts for them
+        for row in rows:
             if row.get("state") == "ok" and row["c"] == 0:
                 key, exposure_us = Key(row["p"], row["t"], row["z"]), round(1000 * row["exposure_ms"])
                 self._backlog.add_raw(key)
@@ -301,6 +303,7 @@ class StainLoop:
         tag = self._slots[0].read([self._image])
         if tag is None:
             return False
+        self._obey()  # as above: the switch may have been told before this frame was put
         to_stain = self._switch.was_on(tag.number) and not self._backlog.is_done(tag.key)
         if not to_stain or min(self._image.shape) < MIN_SIDE_PX or not self._shade_ready(tag):
             self._answer("idle")
