@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +37,14 @@ class Ledgers:
 
     def close(self) -> None:
         for ledger in self._ledgers:
-            ledger.close({})
+            ledger.abandon()
 
 
 @pytest.fixture
-def ledgers(tmp_path: Path) -> Ledgers:
-    return Ledgers(tmp_path)
+def ledgers(tmp_path: Path) -> Iterator[Ledgers]:
+    made = Ledgers(tmp_path)
+    yield made
+    made.close()
 
 
 @pytest.mark.parametrize(
@@ -107,7 +110,6 @@ def test_times_and_notes_are_kept(ledgers: Ledgers) -> None:
     ledgers.raw(1, elapsed_ms=12_345.0)
     ledgers.raw(2)
     ledgers.note("drug added", Key(0, 1, 0))
-    ledgers.close()
     ledgers.history.update()
     times = [ledgers.history.time_s(Key(0, t, 0)) for t in range(4)]
     assert times[:2] == [0.0, pytest.approx(12.345)]

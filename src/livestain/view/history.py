@@ -57,7 +57,7 @@ class History:
         """Read what the ledgers gained, until ``stop()``; blocks. Raises `StoreError` when one cannot be read."""
         tails = [self._raw_tail, *self._stain_tails]
         for ledger, tail in enumerate(tails):
-            while (rows := tail.new_rows(_BLOCK_BYTES)) and not stop():
+            while not stop() and (rows := tail.new_rows(_BLOCK_BYTES)):
                 with self._lock:
                     for row in rows:
                         self._take(ledger, row)

@@ -130,6 +130,8 @@ def write_movie(
         The file cannot be written; there is none then.
     """
     run.history.update(cancelled)
+    if cancelled():
+        return None
     check_movie(path, plan, run.history.extent())
     film = _Film(run, state, plan, _LONGEST_PX[path.suffix.lower()])
     write = _write_mp4 if path.suffix.lower() == ".mp4" else _write_gif

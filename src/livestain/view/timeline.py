@@ -164,6 +164,7 @@ class Timeline(QWidget):
         super().__init__(parent)
         self._feed, self._state = feed, state
         self._version = -1
+        self._placed = False
         self.bar = TimeBar(feed)
         self.play_button = _play_button()
         self.rate = QSpinBox()
@@ -261,10 +262,12 @@ class Timeline(QWidget):
         self._tell()
 
     def _chosen(self, _: int) -> None:
+        self._placed = True
         self.follow_box.setChecked(False)
         self._feed.show(self.key())
 
     def _moved(self, _: int) -> None:
+        self._placed = True
         self.bar.place = (self.position.value(), self.z.value())
         self.bar.refresh()
         self._feed.show(self.key())
@@ -288,18 +291,27 @@ class Timeline(QWidget):
         """Go on when the last one is there: a slow disk makes it slower, and leaves nothing out."""
         if self.bar.value() == self.bar.maximum():
             self.play_button.setChecked(False)
-        elif self._state.picture is None or self._state.picture.key.t == self.bar.value():
+        elif self._state.picture is not None and self._state.picture.key == self.key():
             self.step(1)
 
     def _on_picture(self) -> None:
         picture = self._state.picture
-        if picture is not None and self._feed.following:
+        # The first one shows where the feed was when the window was opened.
+        if picture is not None and (self._feed.following or not self._placed):
             self._look()
-            self.bar.blockSignals(True)
-            self.bar.setValue(picture.key.t)
-            self.bar.blockSignals(False)
-            self.bar.update()
+            self._stand_at(picture.key)
         self._tell()
+
+    def _stand_at(self, key: Key) -> None:
+        self._placed = True
+        if self.bar.place != (key.p, key.z):
+            self.bar.place = (key.p, key.z)
+            self.bar.refresh()
+        for widget, place in ((self.position, key.p), (self.z, key.z), (self.bar, key.t)):
+            widget.blockSignals(True)
+            widget.setValue(place)
+            widget.blockSignals(False)
+        self.bar.update()
 
     def _tell(self) -> None:
         """Say which key and time are shown, and what became of that plane."""
