@@ -51,6 +51,9 @@ def livestain(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
     from livestain import cli
 
     monkeypatch.setenv("COLUMNS", "500")
+    # No window, also where the tests run on somebody's screen.
+    monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
+    monkeypatch.delenv("LIVESTAIN_VIEW", raising=False)
     # It would change the log of every later test, and leaves its file open.
     monkeypatch.setattr("pymmcore_plus.configure_logging", lambda **_: None)
 

@@ -45,7 +45,8 @@ def test_killed_while_it_stains_the_demo_loses_nothing_that_has_a_row(model_fold
 def test_files_named_like_libraries_in_the_folder_do_no_harm(model_folder: Path, tmp_path: Path) -> None:
     for name in ("numpy", "json", "livestain"):
         (tmp_path / f"{name}.py").write_text("raise RuntimeError('taken from the wrong folder')")
-    command = [*LIVESTAIN, "demo", "--model", str(model_folder), "--output", "run", "--size", "96", "--frames", "2"]
+    command = [*LIVESTAIN, "demo", "--model", str(model_folder), "--output", "run", "--size", "96", "--no-view"]
+    command += ["--frames", "2"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     check_closed(tmp_path / "run", received=2, saved=2, behind=0, unstained=0)

@@ -17,7 +17,7 @@ from livestain.session.session import Session
 from livestain.session.status import Counters, Status
 from livestain.view.picture import LayerInfo, Marks, Picture
 
-LAYERS = (
+LAYERS: tuple[LayerInfo, ...] = (
     LayerInfo("BF", "label-free", "FFFFFF", top=4095),
     LayerInfo("nuclei", "virtual", "00E676", limits=(0, 65535)),
     LayerInfo("membrane", "virtual", "FF00FF", limits=(0, 65535)),
@@ -101,6 +101,7 @@ class SessionDouble:
         self.status = RECORDING
         self.switched: list[bool] = []
         self.followed: list[tuple[int, int] | None] = []
+        self.notes: list[tuple[str, Key | None]] = []
 
     def say(self, **changes: Any) -> None:
         """Change the status and tell it, as the session does once a second."""
@@ -115,6 +116,9 @@ class SessionDouble:
 
     def follow(self, place: tuple[int, int] | None) -> None:
         self.followed.append(place)
+
+    def note(self, text: str, key: Key | None = None) -> None:
+        self.notes.append((text, key))
 
     def as_session(self) -> Session:
         return cast("Session", self)

@@ -65,7 +65,7 @@ MISSING = {
 def test_what_is_not_installed_is_named_with_what_brings_it(
     gone: set[str], words: str, screen: pytest.MonkeyPatch
 ) -> None:
-    screen.setattr(app_module.importlib.util, "find_spec", lambda name: None if name in gone else object())
+    screen.setattr("importlib.util.find_spec", lambda name: None if name in gone else object())
     assert probe().startswith(words)
 
 
@@ -74,7 +74,7 @@ def test_pyside_6_12_0_is_refused_below_python_3_12(
     python: tuple[int, int], refused: bool, screen: pytest.MonkeyPatch
 ) -> None:
     screen.setenv("QT_API", "pyside6")
-    screen.setattr(app_module.importlib.util, "find_spec", lambda _: object())
+    screen.setattr("importlib.util.find_spec", lambda _: object())
     screen.setattr(app_module, "_version", lambda _: "6.12.0")
     screen.setattr(sys, "version_info", python)
     assert ("PySide6 6.12.0" in probe()) == refused

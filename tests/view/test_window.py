@@ -14,6 +14,8 @@ from qtpy.QtWidgets import QLineEdit
 from livestain.frames import InputCheck
 from livestain.session.status import Counters
 from livestain.view.commands import ALL
+from livestain.view.movie_dialog import MovieDialog
+from livestain.view.notes import NoteDialog
 from livestain.view.shell import errors_told
 from livestain.view.window import Window
 from tests.view.doubles import CAUTION, FeedDouble, SessionDouble, picture
@@ -219,7 +221,7 @@ def test_warnings_are_bars_that_stay_dismissed(make: MakeWindow, feed: FeedDoubl
     window.bars._dismiss("lamp is off")
     session.say(warnings=("disk is slow (7 times)", "lamp is off (3 times)"))
     look(window)
-    assert window.bars.texts == ("disk is slow (7 times)",)
+    assert list(window.bars.texts) == ["disk is slow (7 times)"]
 
 
 def test_loss_is_named_and_the_caution_of_the_model_stays(
@@ -335,12 +337,9 @@ def test_an_error_in_a_slot_is_logged_once_shown_and_ends_nothing(
     def broken() -> None:
         raise RuntimeError("a slip")
 
-    window.state.mode_broken = broken  # type: ignore[attr-defined]
+    window.actions_by_name["fit"].triggered.connect(broken)
     with errors_told(window.tell), caplog.at_level(logging.ERROR):
         for _ in range(3):
-            window.actions_by_name["fit"].triggered.disconnect() if _ == 0 else None
-            if _ == 0:
-                window.actions_by_name["fit"].triggered.connect(broken)
             press(qtbot, window, Qt.Key.Key_F)
     assert any("a slip" in text for text in window.bars.texts)
     assert len([record for record in caplog.records if "a slip" in record.getMessage()]) == 1
@@ -434,3 +433,38 @@ def test_a_snapshot_that_cannot_be_saved_says_why(
     qtbot.waitUntil(lambda: window.state.picture is not None)
     press(qtbot, window, Qt.Key.Key_P)
     qtbot.waitUntil(lambda: any("could not be saved" in text for text in window.bars.texts))
+
+
+def test_a_note_goes_to_the_session_with_the_key_of_the_picture(
+    qtbot: QtBot, make: MakeWindow, feed: FeedDouble, session: SessionDouble
+) -> None:
+    window = make(feed, session)
+    feed.put(picture(3))
+    qtbot.waitUntil(lambda: window.state.picture is not None)
+    press(qtbot, window, Qt.Key.Key_N)
+    (dialog,) = window.findChildren(NoteDialog)
+    dialog.text.setText("drug added")
+    dialog.accept()
+    assert session.notes == [("drug added", (0, 3, 0))]
+
+
+def test_the_movie_dialog_offers_the_time_points_there_are(
+    qtbot: QtBot, make: MakeWindow, feed: FeedDouble, session: SessionDouble
+) -> None:
+    window = make(feed, session)
+    feed.size = (1, 40, 1)
+    press(qtbot, window, Qt.Key.Key_M)
+    (dialog,) = window.findChildren(MovieDialog)
+    assert (dialog.first.value(), dialog.last.value()) == (0, 39)
+    dialog.close()
+
+
+def test_where_nothing_is_recorded_note_and_movie_say_so(
+    qtbot: QtBot, make: MakeWindow, feed: FeedDouble, session: SessionDouble
+) -> None:
+    session.run = None
+    window = make(feed, session)
+    press(qtbot, window, Qt.Key.Key_N)
+    press(qtbot, window, Qt.Key.Key_M)
+    assert len(window.bars.texts) == 2
+    assert all("nothing is recorded" in text for text in window.bars.texts)

@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Qt, Signal
+from qtpy.QtWidgets import QDialog
 
 from livestain.errors import LivestainError
 from livestain.model.description import read_description
+from livestain.store.run import add_note
 from livestain.view.movie import same_look
+from livestain.view.movie_dialog import MovieDialog
+from livestain.view.notes import NoteDialog, SaveNote
 from livestain.view.picture import Picture
 from livestain.view.sheets import Sheet, card_html, shortcuts_html
 from livestain.view.snapshot import save_png, save_tiff
@@ -73,10 +77,35 @@ class Deeds(QObject):
             self._saved.emit(f"Snapshot saved: {png} (values: .tif beside it)", "plain")
 
     def movie(self) -> None:
-        """Open the movie dialog for the run."""
+        """Ask for a range of the run and save it as a movie; the window can be used meanwhile."""
+        window = self._window
+        if window.run is None:
+            window.tell("nothing is recorded: a movie is made from a run folder")
+            return
+        self._open(MovieDialog(window.run, window.state, window.feed.extent(), window))
 
     def note(self) -> None:
-        """Write a note at the time point shown."""
+        """Ask for a note about the time point shown."""
+        window = self._window
+        save = self._save_note()
+        if save is None:
+            window.tell("nothing is recorded: a note has no place")
+            return
+        picture = window.state.picture
+        self._open(NoteDialog(save, picture.key if picture is not None else None, window))
+
+    def _save_note(self) -> SaveNote | None:
+        """Return what writes a note: the session while it has a run, else the closed run's ledger."""
+        run, session = self._window.run, self._window.session
+        if run is None:
+            return None
+        if session is not None:
+            return session.note
+        return partial(add_note, run)
+
+    def _open(self, dialog: QDialog) -> None:
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.show()
 
     def card(self) -> None:
         """Show what the model is for, its scores and limits."""
