@@ -22,14 +22,16 @@ from livestain.view.timeline import Timeline
 from tests.store.recording import Recording
 
 WIDTH = 800
+FIRST = Key(0, 0, 0)
 
 
 class Window:
     """A feed, a state and the time line between them, as a window has them."""
 
-    def __init__(self, path: Path, qtbot: QtBot) -> None:
+    def __init__(self, path: Path, qtbot: QtBot, first: Key) -> None:
         self.feed = RunFeed(path)
         self.feed.history.update()
+        self.feed.show(first)
         self.state = ViewState(self.feed.layers)
         self.line = Timeline(self.feed, self.state)
         qtbot.addWidget(self.line)
@@ -46,7 +48,7 @@ class Window:
         return self.state.picture is not None and self.state.picture.key == self.line.key()
 
 
-OpenWindow = Callable[[Path], Window]
+OpenWindow = Callable[..., Window]
 
 
 @pytest.fixture
@@ -54,8 +56,8 @@ def open_window(qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenW
     monkeypatch.setattr("livestain.view.recorded._POLL_S", 0.01)
     opened: list[Window] = []
 
-    def open_one(path: Path) -> Window:
-        opened.append(Window(path, qtbot))
+    def open_one(path: Path, first: Key = FIRST) -> Window:
+        opened.append(Window(path, qtbot, first))
         return opened[-1]
 
     yield open_one
@@ -92,6 +94,19 @@ def test_the_slider_asks_for_a_time_point_and_the_label_says_what_is_really_show
     window.line.bar.setValue(4)
     qtbot.waitUntil(window.take)
     assert window.line.mark_label.text() == "failed"
+
+
+def test_it_begins_where_the_feed_was_asked_to_be(
+    recording: Recording, open_window: OpenWindow, qtbot: QtBot
+) -> None:  # fmt: skip
+    recording.folder.write_state(force=True, closed=1.0)
+    window = open_window(recording.end().path, Key(1, 6, 2))
+    qtbot.waitUntil(window.take)
+    assert window.line.key() == Key(1, 6, 2)
+    window.line.step(1)
+    qtbot.waitUntil(window.take)
+    assert window.state.picture is not None
+    assert window.state.picture.key == Key(1, 7, 2)
 
 
 @pytest.mark.parametrize(
