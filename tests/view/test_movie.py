@@ -14,6 +14,8 @@ pytest.importorskip("qtpy")
 import av
 from PIL import Image
 from pytestqt.qtbot import QtBot
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
 
 from livestain.errors import StoreFullError, UserError
 from livestain.frames import Key
@@ -225,7 +227,7 @@ def test_a_dialog_that_is_cancelled_or_closed_leaves_no_file(
         return read(run, key, halves=halves)
 
     monkeypatch.setattr(RecordedRun, "picture", slow)
-    for end in ("cancel", "close"):
+    for end in ("cancel", "close", "escape"):
         go.clear()
         dialog = MovieDialog(path, state, (1, 6, 1))
         qtbot.addWidget(dialog)
@@ -233,12 +235,16 @@ def test_a_dialog_that_is_cancelled_or_closed_leaves_no_file(
         dialog.save.click()
         assert dialog.save.text() == "Cancel"
         assert dialog.job is not None
-        dialog.job.cancel()
+        if end == "cancel":
+            dialog.save.click()
         go.set()
         if end == "cancel":
             told = dialog.told
             qtbot.waitUntil(lambda: "no file was written" in told.text(), timeout=20_000)  # noqa: B023 (called here)
-        else:
+        elif end == "close":
             dialog.close()
+        else:
+            QTest.keyClick(dialog, Qt.Key.Key_Escape)
+        assert not dialog.isVisible() or end == "cancel"
         assert not dialog.job.running
         assert not list(path.parent.glob("*.mp4*"))

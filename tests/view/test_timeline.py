@@ -100,7 +100,9 @@ def test_it_begins_where_the_feed_was_asked_to_be(
     recording: Recording, open_window: OpenWindow, qtbot: QtBot
 ) -> None:  # fmt: skip
     recording.folder.write_state(force=True, closed=1.0)
-    window = open_window(recording.end().path, Key(1, 6, 2))
+    path = recording.end().path
+    recording.folder.write_state(force=True, closed=1.0)
+    window = open_window(path, Key(1, 6, 2))
     qtbot.waitUntil(window.take)
     assert window.line.key() == Key(1, 6, 2)
     window.line.step(1)

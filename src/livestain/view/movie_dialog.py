@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from qtpy.QtCore import Qt, QTimer
-from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import (
+    QApplication,
     QComboBox,
     QDialog,
     QDialogButtonBox,
@@ -80,7 +80,8 @@ class MovieDialog(QDialog):
         self.kind.currentIndexChanged.connect(self._set_kind)
         self.choose.clicked.connect(self._choose)
         self.save.clicked.connect(self._save_or_cancel)
-        self.buttons.rejected.connect(self.close)
+        self.buttons.rejected.connect(self.reject)
+        QApplication.instance().aboutToQuit.connect(self._end)
         self._check()
 
     @property
@@ -95,12 +96,15 @@ class MovieDialog(QDialog):
         """The file that is chosen."""
         return Path(self.file.text().strip())
 
-    def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802 (Qt's name)
-        """Cancel what is under way; no half movie is left."""
+    def done(self, result: int) -> None:
+        """Close, also by Escape; what is under way is cancelled, no half movie is left."""
+        self._end()
+        super().done(result)
+
+    def _end(self) -> None:
         if self.job is not None and self.job.running:
             self.job.cancel()
             self.job.join()
-        super().closeEvent(event)
 
     def _lay_out(self) -> None:
         times, rate, file = QHBoxLayout(), QHBoxLayout(), QHBoxLayout()
