@@ -89,7 +89,7 @@ def test_the_numbers_are_those_of_the_session(
     look(window)
     assert window.fields.values["rate"] == "5.0 frame/s"
     assert window.fields.values["age"].startswith("age ")
-    assert window.fields.values["latency"] == "p50 80  p99 120 ms"
+    assert window.fields.values["latency"] == "latency p50 80  p99 120 ms"
     readings = window.status_dock.readings
     assert (readings["received"], readings["live"], readings["behind"]) == ("12", "8", "1")
     assert readings["Model"] == "test@12345678"

@@ -90,15 +90,15 @@ def speed_readings(status: Status, age_ms: float | None) -> tuple[Reading, ...]:
 
 
 def engine_readings(status: Status) -> tuple[Reading, ...]:
-    """Return whether staining is on, the model and what computes it."""
+    """Return the model, what computes it, and whether staining is on."""
     engine = status.engine
     where = f"{engine['backend']} {engine['version']}, {engine['precision']}" if engine else "warming up"
     on = Reading("Staining", "on") if status.staining else Reading("Staining", "off", "amber", "switched off")
     return (
-        on,
         Reading("Model", status.model or NOTHING),
         Reading("Engine", where),
         Reading("Device", str(engine["device"]) if engine else NOTHING),
+        on,
     )
 
 

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QWidget
 _FIELDS: dict[str, tuple[str, int]] = {
     "rate": ("888.8 frame/s", 0),
     "age": ("age 8888 ms", 300),
-    "latency": ("p50 8888  p99 8888 ms", 760),
+    "latency": ("latency p50 8888  p99 8888 ms", 760),
     "shown": ("shown 888888  not shown 88888", 900),
 }
 _ZOOM = "8888 %"

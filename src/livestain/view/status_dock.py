@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from qtpy.QtCore import QSize, Qt
@@ -25,6 +25,7 @@ from livestain.view.readings import (
 )
 
 _ROLES: dict[Level, str] = {"plain": "", "good": "", "amber": "amber", "red": "bad"}
+_OF_A_RUN = ("Source", "Model", "Engine")
 _LIGHTS: dict[Level, tuple[str, str]] = {
     "red": ("●", "#ff5252"), "amber": ("◐", theme.AMBER), "good": ("✓", ""), "plain": ("○", ""),
 }  # fmt: skip
@@ -51,7 +52,7 @@ class StatusDock(QDockWidget):
         layout = QVBoxLayout(body)
         layout.setContentsMargins(10, 2, 10, 8)
         layout.setSpacing(8)
-        for part in (self._counters, self._input, self.trust, self._speed, self._engine):
+        for part in (self._counters, self._input, self.trust, self._engine, self._speed):
             layout.addWidget(part)
         layout.addStretch(1)
         self.setWidget(_framed(body, [self._light, self._loss, self._doubt], _caution(caution)))
@@ -92,11 +93,13 @@ class StatusDock(QDockWidget):
         _say(self._doubt, "\n".join(doubts), "amber")
         self._doubt.setVisible(bool(doubts))
 
-    def show_recorded(self, check: InputCheck | None) -> None:
-        """Show a run from disk: no speed, no engine, no counters of a session."""
+    def show_recorded(self, check: InputCheck | None, facts: Mapping[str, str]) -> None:
+        """Show a run from disk: where it comes from; no speed, no counters of a session."""
         self._light.set(Reading("state", "from disk"), None)
-        for part in (self._counters, self._speed, self._engine):
-            part.hide()
+        self._counters.hide()
+        self._speed.hide()
+        self._engine.set([Reading(name, text) for name, text in facts.items() if name in _OF_A_RUN])
+        self._input.setVisible(check is not None)
         self.show_input(check)
 
 

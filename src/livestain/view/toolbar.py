@@ -44,7 +44,7 @@ class Toolbar(QToolBar):
             if group is commands.VIEWS:
                 self._follow_action = self.addWidget(self.follow)
                 self._follow_action.setVisible(False)
-            if usable_here:
+            if usable_here and group is not commands.HELP:
                 self.addSeparator()
         for command in commands.HIDDEN:
             self._action(command)

@@ -35,6 +35,7 @@ from livestain.view.toolbar import Toolbar
 
 if TYPE_CHECKING:
     from livestain.session.session import Session
+    from livestain.session.status import Status
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,8 @@ CPU_PAINTS_PER_S = 15.0
 """Paints a second beside an engine on the CPU, which needs the cores more."""
 
 _LOOK_MS = 500
+_INPUT = "input:"
+"""How the session's warnings about the input begin."""
 _STALE_S = 1.0
 _NARROW_PX, _LOW_PX = 760, 420
 _MODES: tuple[Mode, ...] = ("composite", "split", "curtain")
@@ -93,7 +96,7 @@ class Window(QMainWindow):
         self._build()
         self._connect()
         if not self._memory.restore(self, self.state):
-            self.resizeDocks([self.layers, self.status_dock], [520, 200], Qt.Orientation.Vertical)
+            self.resizeDocks([self.layers, self.status_dock], [510, 230], Qt.Orientation.Vertical)
         self._show_layout()
         self._look()
         feed.start(self._woken.emit)
@@ -223,18 +226,24 @@ class Window(QMainWindow):
         values = {"age": f"age {age_text(age_ms)}" if age_ms is not None else "", "shown": self._shown_text()}
         if status is not None:
             self.status_dock.show_status(status, age_ms)
-            self.bars.tell_all(status.warnings)
+            self.bars.tell_all(self._warnings(status))
             self.actions_by_name["staining"].setChecked(status.staining)
             total = status.latency_ms.get("total")
-            values["rate"] = f"{status.frames_per_s:.1f} frame/s"
-            values["latency"] = f"p50 {total[0]:.0f}  p99 {total[2]:.0f} ms" if total else ""
+            rate = status.mean_frames_per_s if status.state == "closed" else status.frames_per_s
+            values["rate"] = f"{rate:.1f} frame/s"
+            values["latency"] = f"latency p50 {total[0]:.0f}  p99 {total[2]:.0f} ms" if total else ""
             self.canvas.set_stale(self._stale_s(age_ms))
             if "CPU" in str(status.engine.get("device", "")).upper():
                 self.canvas.set_max_rate(CPU_PAINTS_PER_S)
         else:
-            self.status_dock.show_recorded(picture.input if picture is not None else None)
+            facts = self.feed.facts if isinstance(self.feed, RunFeed) else {}
+            self.status_dock.show_recorded(picture.input if picture is not None else None, facts)
         self.fields.show_values(values)
         self._look_at_feed()
+
+    def _warnings(self, status: Status) -> list[str]:
+        """Return what bars should say; doubts about the input stand in the status dock where there is room for it."""
+        return [text for text in status.warnings if self._docks_away or not text.startswith(_INPUT)]
 
     def _look_at_feed(self) -> None:
         if self.feed.problem:

@@ -1,0 +1,185 @@
+"""Make the pictures of docs/viewer.md: the window as it is, on simulated cells and on real ones.
+
+    python benchmarks/view_pictures.py docs/viewer DATA                                        (about 2 minutes)
+
+DATA holds the image sets ``t98g_phase`` (github oist/Usiigaci, MIT, (c) 2018 OIST Graduate University) and
+``movie_bf_p65_nuc`` (github bethcg/aiSEGcell, CC BY 4.0). The demo model has never seen real cells: what it predicts
+for them is shown as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import useq
+from common import MODEL, wait_until_ready
+from PIL import Image
+from view_screen import screen
+
+import livestain
+from livestain.images import open_images
+from livestain.sources.camera import PythonCamera, make_core, recorded_camera, specimen_camera
+
+if TYPE_CHECKING:
+    from livestain.view.window import Window
+
+SMALL, LARGE = (1280, 800), (2560, 1440)
+FRAMES = 24
+LIVE_RATE = 5.0
+SETTLED_MS = 1200
+"""Histograms are counted four times a second, numbers are read twice."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One picture of a finished run."""
+
+    name: str
+    run: str
+    mode: str
+    dark: bool = True
+    size: tuple[int, int] = SMALL
+    time: int = 5
+
+
+VIEWS = (
+    View("specimen-split-dark", "specimen", "split", time=12),
+    View("specimen-curtain-light", "specimen", "curtain", dark=False, time=12),
+    View("t98g-composite-dark", "t98g", "composite"),
+    View("t98g-split-light", "t98g", "split", dark=False),
+    View("movie-composite-light", "movie", "composite", dark=False),
+    View("movie-curtain-dark", "movie", "curtain"),
+    View("movie-split-2560-dark", "movie", "split", size=LARGE),
+)
+
+
+def main(asked: argparse.Namespace) -> None:
+    os.environ.setdefault("PYMM_SIGNALS_BACKEND", "psygnal")
+    asked.target.mkdir(parents=True, exist_ok=True)
+    with screen(*LARGE), tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+        from livestain.view.shell import application
+
+        folder = Path(name)
+        app = application()
+        picture_live(asked.target / "live-dark.png", folder)
+        record_real(folder, asked.data)
+        for view in VIEWS:
+            picture_run(asked.target / f"{view.name}.png", folder, view)
+        del app
+
+
+def picture_live(path: Path, folder: Path) -> None:
+    """The window in the middle of a run; the run is kept as ``specimen``."""
+    from view_qt import LiveFeed, beside
+
+    from livestain.view.picture import Picture
+
+    camera = specimen_camera(exposure_ms=10.0)
+    source = "simulated cells (spindle, seed 0), no microscope"
+    with (
+        make_core(camera, "simulated bright field") as core,
+        livestain.attach(core, MODEL, folder / "specimen", source=source) as session,
+    ):
+        wait_until_ready(session)
+        loops = useq.TIntervalLoops(interval=1 / LIVE_RATE, loops=FRAMES)
+        running = core.run_mda(useq.MDASequence(time_plan=loops))
+        while session.sequence is None:
+            running.join(0.01)
+        with window_of(LiveFeed(session), folder, True, SMALL, session=session) as window:
+            shown: list[Picture] = []
+            window.canvas.painted.connect(shown.append)
+            turn_until(lambda: len(shown) > FRAMES // 2)
+            save(window, path)
+            beside(session.close)
+
+
+def record_real(folder: Path, data: Path) -> None:
+    """Show the recorded images to a core, as ``livestain demo --images`` does."""
+    sets = {
+        "t98g": data / "t98g_phase" / "t98g_xy01_t01-t12_tyx.tif",
+        "movie": data / "movie_bf_p65_nuc" / "220524DS30_p0011_tcyx.ome.tif",
+    }
+    for name, path in sets.items():
+        with open_images(path) as images:
+            record(recorded_camera(images, 0, 10.0), images.axes.t, folder / name)
+
+
+def record(camera: PythonCamera, frames: int, run: Path) -> None:
+    with make_core(camera) as core, livestain.attach(core, MODEL, run, when_full="wait") as session:
+        wait_until_ready(session)
+        core.mda.run(useq.MDASequence(time_plan=useq.TIntervalLoops(interval=1 / LIVE_RATE, loops=frames)))
+
+
+def picture_run(path: Path, folder: Path, view: View) -> None:
+    from livestain.frames import Key
+    from livestain.view.recorded import RunFeed
+
+    feed = RunFeed(folder / view.run)
+    feed.history.update()
+    key = Key(0, view.time, 0)
+    feed.show(key)
+    with window_of(feed, folder, view.dark, view.size, run=feed.path) as window:
+        window.state.set_mode(view.mode)
+        turn_until(lambda: window.state.picture is not None and window.state.picture.key == key)
+        save(window, path)
+
+
+@contextmanager
+def window_of(feed: object, folder: Path, dark: bool, size: tuple[int, int], **known: object) -> Iterator[Window]:
+    from qtpy.QtCore import QSettings
+
+    from livestain.view.memory import Memory
+    from livestain.view.shell import application
+    from livestain.view.window import Window
+
+    ini = folder / "view.ini"
+    ini.unlink(missing_ok=True)
+    settings = QSettings(str(ini), QSettings.Format.IniFormat)
+    Memory(settings).keep_dark(dark)
+    window = Window(feed, settings=settings, **known)
+    window.resize(*size)
+    window.show()
+    try:
+        yield window
+    finally:
+        window.finish("", "plain")
+        window.close()
+        window.deleteLater()
+        application().sendPostedEvents(None, 0)
+
+
+def turn_until(holds: Callable[[], bool]) -> None:
+    from qtpy.QtCore import QEventLoop, QTimer
+
+    loop, timer = QEventLoop(), QTimer()
+    timer.timeout.connect(lambda: holds() and loop.quit())
+    timer.start(20)
+    loop.exec()
+
+
+def save(window: Window, path: Path) -> None:
+    """Save the whole window when its numbers have settled, in 256 colours."""
+    from qtpy.QtCore import QEventLoop, QTimer
+
+    loop = QEventLoop()
+    QTimer.singleShot(SETTLED_MS, loop.quit)
+    loop.exec()
+    window.grab().save(str(path))
+    with Image.open(path) as picture:
+        picture.convert("RGB").save(path, optimize=True)
+    print(f"{path} {path.stat().st_size / 1024:.0f} KB")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("target", type=Path, help="folder of the pictures")
+    parser.add_argument("data", type=Path, help="folder of the image sets")
+    sys.exit(main(parser.parse_args()))
