@@ -224,6 +224,12 @@ class Timeline(QWidget):
         self.play_button.setChecked(False)
         super().hideEvent(event)
 
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        """Draw the icon anew in another theme."""
+        if event.type() == QEvent.Type.PaletteChange:
+            self.play_button.setIcon(_icon(self.play_button.isChecked()))
+        super().changeEvent(event)
+
     def resizeEvent(self, event: QEvent) -> None:  # noqa: N802
         """Leave out what there is no room for."""
         roomy = self.width() >= _NARROW_PX
