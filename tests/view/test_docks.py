@@ -176,7 +176,7 @@ def test_bars_are_three_at_most_and_say_how_many_more_there_are(qtbot: QtBot) ->
     with qtbot.waitSignal(bars.log_asked):
         bars._more.click()
     for _ in range(3):
-        bars._bars[0].dismissed.emit(bars._bars[0]._matter)
+        bars._bars[0].dismissed.emit(bars._bars[0].text)
     assert bars.texts == ("matter c", "matter b", "matter a")
     bars.set_most(1)
     assert list(bars.texts) == ["matter c"]

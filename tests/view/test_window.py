@@ -213,6 +213,20 @@ def test_a_frame_is_stale_when_it_is_older_than_the_plan_explains(
     assert (window.canvas._tags.stale_s >= 1) == stale
 
 
+@pytest.mark.parametrize(("backend", "paints_per_s"), [("openvino", 15.0), ("tensorrt", 30.0)])
+def test_beside_an_engine_on_the_cpu_there_are_fewer_paints(
+    backend: str, paints_per_s: float, make: MakeWindow, feed: FeedDouble, session: SessionDouble
+) -> None:
+    window = make(feed, session)
+    before = window.canvas._rate
+    session.say(engine={})
+    other = make(FeedDouble(), session)
+    session.say(engine={"backend": backend, "version": "1", "device": "any", "precision": "f32"})
+    look(other)
+    assert before == 15.0
+    assert other.canvas._rate == paints_per_s
+
+
 def test_warnings_are_bars_that_stay_dismissed(make: MakeWindow, feed: FeedDouble, session: SessionDouble) -> None:
     window = make(feed, session)
     session.say(warnings=("disk is slow", "lamp is off"))
@@ -221,7 +235,20 @@ def test_warnings_are_bars_that_stay_dismissed(make: MakeWindow, feed: FeedDoubl
     window.bars._dismiss("lamp is off")
     session.say(warnings=("disk is slow (7 times)", "lamp is off (3 times)"))
     look(window)
-    assert list(window.bars.texts) == ["disk is slow (7 times)"]
+    assert list(window.bars.texts) == ["disk is slow"]
+
+
+def test_a_doubt_about_the_input_stands_in_the_dock_and_as_a_bar_only_where_there_is_no_dock(
+    qtbot: QtBot, make: MakeWindow, feed: FeedDouble, session: SessionDouble
+) -> None:
+    window = make(feed, session)
+    session.say(warnings=("input: contrast 0.5 above the training range",))
+    look(window)
+    assert window.bars.texts == ()
+    window.resize(400, 300)
+    qtbot.waitUntil(lambda: not window.status_dock.isVisible())
+    look(window)
+    assert len(window.bars.texts) == 1
 
 
 def test_loss_is_named_and_the_caution_of_the_model_stays(

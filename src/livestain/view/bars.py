@@ -29,7 +29,7 @@ class Bars(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._matters: dict[str, tuple[str, Level]] = {}
+        self._matters: dict[str, Level] = {}
         self._dismissed: set[str] = set()
         self._most = MOST
         self._bars = [_Bar(self) for _ in range(MOST)]
@@ -51,11 +51,11 @@ class Bars(QWidget):
         return tuple(bar.text for bar in self._bars if not bar.isHidden())
 
     def tell(self, text: str, level: Level = "amber") -> None:
-        """Show a text; one of the same matter (but for how often it came) is replaced."""
+        """Show a text, without how often it came: a number that counts up draws the eye."""
         matter = _COUNT.sub("", text)
-        if matter in self._dismissed or self._matters.get(matter) == (text, level):
+        if matter in self._dismissed or self._matters.get(matter) == level:
             return
-        self._matters[matter] = text, level
+        self._matters[matter] = level
         if len(self._matters) > _KEPT:
             self._matters.pop(next(iter(self._matters)))
         self._show()
@@ -80,11 +80,10 @@ class Bars(QWidget):
     def _show(self) -> None:
         # Newest first; what ended badly stays on top.
         newest = list(self._matters.items())[::-1]
-        newest.sort(key=lambda entry: entry[1][1] != "red")
+        newest.sort(key=lambda entry: entry[1] != "red")
         for index, bar in enumerate(self._bars):
             if index < min(self._most, len(newest)):
-                matter, (text, level) = newest[index]
-                bar.set(matter, text, level)
+                bar.set(*newest[index])
             bar.setVisible(index < min(self._most, len(newest)))
         more = len(newest) - self._most
         self._more.setText(f"{more} more: open the log")
@@ -98,7 +97,6 @@ class _Bar(QFrame):
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self.text = ""
-        self._matter = ""
         self._level: Level | None = None
         self._shape, self._label = QLabel(self), QLabel(self)
         self._label.setWordWrap(True)
@@ -109,7 +107,7 @@ class _Bar(QFrame):
         away.setAutoRaise(True)
         away.setToolTip("Dismiss")
         away.setAccessibleName("Dismiss")
-        away.clicked.connect(lambda: self.dismissed.emit(self._matter))
+        away.clicked.connect(lambda: self.dismissed.emit(self.text))
         layout = QHBoxLayout(self)
         layout.setContentsMargins(10, 3, 4, 3)
         layout.setSpacing(8)
@@ -117,9 +115,8 @@ class _Bar(QFrame):
         layout.addWidget(self._label, 1)
         layout.addWidget(away)
 
-    def set(self, matter: str, text: str, level: Level) -> None:
+    def set(self, text: str, level: Level) -> None:
         """Show a text with a shape and a colour."""
-        self._matter = matter
         if text != self.text:
             self.text = text
             self._label.setText(text)

@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 CPU_PAINTS_PER_S = 15.0
 """Paints a second beside an engine on the CPU, which needs the cores more."""
 
+_ON_CPU = ("openvino", "onnxruntime")
 _LOOK_MS = 500
 _INPUT = "input:"
 """How the session's warnings about the input begin."""
@@ -233,7 +234,7 @@ class Window(QMainWindow):
             values["rate"] = f"{rate:.1f} frame/s"
             values["latency"] = f"latency p50 {total[0]:.0f}  p99 {total[2]:.0f} ms" if total else ""
             self.canvas.set_stale(self._stale_s(age_ms))
-            if "CPU" in str(status.engine.get("device", "")).upper():
+            if status.engine.get("backend") in _ON_CPU:
                 self.canvas.set_max_rate(CPU_PAINTS_PER_S)
         else:
             facts = self.feed.facts if isinstance(self.feed, RunFeed) else {}
