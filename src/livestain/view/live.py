@@ -225,11 +225,11 @@ class LiveFeed:
                 if not frames[name].label_free:
                     self._passed_over.add(name)
                     log.info("channel %r was not known when the window was opened: recorded, not shown", name)
+        self.problem = "" if run is None or run.is_dir() else f"{run} is gone (deleted, renamed, or its disk removed)"
         if run is None:
             return
         if run.name != self.title:
             self.title, self._history = run.name, None
-        self.problem = "" if run.is_dir() else f"{run} is gone (deleted, renamed, or its disk removed)"
         if self._marks_wanted and not self.problem:
             if self._history is None:
                 ledgers = sorted(run.glob(f"stains/*/{LEDGER_FILE}"))
