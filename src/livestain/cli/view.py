@@ -76,8 +76,8 @@ def _open_window(run: Path, time: int | None, position: int, z: int, mode: Mode)
     from livestain.view.recorded import RunFeed
 
     feed = RunFeed(run)
-    feed.history.update()
-    if (time, position, z) != (None, 0, 0) or not feed.growing:
+    if (time, position, z) != (None, 0, 0):
+        feed.history.update()
         feed.show(_key(feed, 0 if time is None else time, position, z))
     if time is not None:
         feed.follow(False)
