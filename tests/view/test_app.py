@@ -111,6 +111,13 @@ def test_importing_the_commands_loads_no_qt() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_the_starting_window_needs_nothing_heavy() -> None:
+    heavy = ("scipy", "tensorstore", "onnx", "pymmcore_plus", "openvino", "pyqtgraph")
+    code = f"import sys, livestain.cli, livestain.view.shell; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[]"
+
+
 # -- the work beside the window ----------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,7 @@
-"""The application around a command: the work on a thread of its own, Qt on the main thread, and what passes between."""
+"""The application around a command: the work on a thread of its own, Qt on the main thread, and what passes between.
+
+Imports nothing heavy: the starting window is there before anything else is loaded.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,9 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QEventLoop, QLocale, QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QApplication, QLabel, QProgressBar, QVBoxLayout, QWidget
 
-from livestain.session.status import Warnings
+from livestain.view import theme
 from livestain.view.closing import CloseQuestion
+from livestain.view.memory import Memory
 
 if TYPE_CHECKING:
     from livestain.session.session import Session
@@ -25,16 +29,18 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _TICK_MS = 100
+_MATTERS = 100
 
 
 def application() -> QApplication:
-    """Return the one application, made if need be: name, decimal points in every language."""
+    """Return the one application, made if need be: name, look, decimal points in every language."""
     app = QApplication.instance()
     if app is None:
         app = QApplication([sys.argv[0]])
     QLocale.setDefault(QLocale.c())
     app.setApplicationName("livestain")
     app.setApplicationDisplayName("livestain")
+    theme.apply(app, Memory(None).dark)
     return app
 
 
@@ -237,11 +243,12 @@ def show_until_closed(window: QWidget) -> None:
 @contextmanager
 def errors_told(tell: Callable[[str], None]) -> Iterator[None]:
     """Let an error that nobody caught be logged and told instead of ending the program; each matter is logged once."""
-    matters = Warnings()
+    logged: set[str] = set()
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         text = f"an error in the window ({kind.__name__}: {error}); recording is not touched by it"
-        if matters.add(text):
+        if text not in logged and len(logged) < _MATTERS:
+            logged.add(text)
             log.error("%s", text, exc_info=(kind, error, trace))
         tell(text)
 
