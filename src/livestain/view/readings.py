@@ -95,7 +95,8 @@ def engine_readings(status: Status) -> tuple[Reading, ...]:
     where = f"{engine['backend']} {engine['version']}, {engine['precision']}" if engine else "warming up"
     on = Reading("Staining", "on") if status.staining else Reading("Staining", "off", "amber", "switched off")
     return (
-        Reading("Model", status.model or NOTHING),
+        # Without who published it: the whole identity needs two lines, and the card has it.
+        Reading("Model", status.model.rpartition("/")[2] or NOTHING),
         Reading("Engine", where),
         Reading("Device", str(engine["device"]) if engine else NOTHING),
         on,

@@ -50,7 +50,7 @@ class StatusDock(QDockWidget):
         self.trust.hide()
         body = QWidget()
         layout = QVBoxLayout(body)
-        layout.setContentsMargins(10, 2, 10, 8)
+        layout.setContentsMargins(10, 2, 10, 4)
         layout.setSpacing(8)
         for part in (self._counters, self._input, self.trust, self._engine, self._speed):
             layout.addWidget(part)
@@ -115,7 +115,7 @@ class _Light(QWidget):
         self._shape.setFixedWidth(16)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(6)
+        layout.setSpacing(8)
         layout.addWidget(self._shape)
         layout.addWidget(self._word, 1)
         layout.addWidget(self._disk)

@@ -97,7 +97,7 @@ class Window(QMainWindow):
         self._build()
         self._connect()
         if not self._memory.restore(self, self.state):
-            self.resizeDocks([self.layers, self.status_dock], [510, 230], Qt.Orientation.Vertical)
+            self.resizeDocks([self.layers, self.status_dock], [505, 235], Qt.Orientation.Vertical)
         self._show_layout()
         self._look()
         feed.start(self._woken.emit)
