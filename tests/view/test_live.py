@@ -266,6 +266,31 @@ def test_nothing_is_made_for_a_window_that_is_hidden(model_folder: Path, tmp_pat
         check_pair(shown.showing(source.stain().key.t), tmp_path / "run")
 
 
+@pytest.mark.parametrize("opened", ["again", "late"])
+def test_a_window_that_missed_the_end_shows_the_last_stain(opened: str, model_folder: Path, tmp_path: Path) -> None:
+    with watched(model_folder, tmp_path / "run") as source:
+        session = source.session
+        if opened == "late":
+            last = source.stain()
+            end(source)
+            with window(session) as shown:
+                check_pair(shown.showing(last.key.t), tmp_path / "run")
+            return
+        with window(session) as shown:
+            shown.feed.pause(True)
+            await_that(lambda: not session._viewers)
+            last = source.stain()
+            end(source)
+            shown.feed.pause(False)
+            check_pair(shown.showing(last.key.t), tmp_path / "run")
+
+
+def end(source: Source) -> None:
+    source.intake.end()
+    source.session.close()
+    assert source.session.latest_frames() == {}
+
+
 def test_two_windows_show_the_same_and_one_may_go(model_folder: Path, tmp_path: Path) -> None:
     with watched(model_folder, tmp_path / "run") as source, window(source.session) as shown:
         with window(source.session) as other:

@@ -11,11 +11,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from livestain.errors import StoreError
 from livestain.frames import Counts, Frame, Key, Stain
 from livestain.session.results import LateStain
 from livestain.session.session import Session
 from livestain.stainer.half import half_size
-from livestain.store.run import LEDGER_FILE
+from livestain.store.planes import PlaneReader
+from livestain.store.run import LEDGER_FILE, image_path
 from livestain.view.history import History
 from livestain.view.mailbox import Mailbox
 from livestain.view.picture import NO_STAIN_YET, LayerInfo, Marks, Picture
@@ -117,27 +119,33 @@ class LiveFeed:
     # -- on the thread of the feed ---------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        read_s = time.monotonic()
+        read_s, missed = time.monotonic(), True
         while not self._closed:
             self._session.want_pictures(self, not self._paused)
             self._news.wait(None if self._paused else _LOOK_S)
             self._news.clear()
             if self._paused or self._closed:
+                missed = True
                 continue
             try:
-                self._look()
+                self._look(missed)
+                missed = False
                 if time.monotonic() - read_s > _SLOWLY_S:
                     read_s = time.monotonic()
                     self._read_run()
             except Exception as error:  # the window stays, and says that its picture stands still
-                log.exception("no picture could be made")
-                self.problem = f"no picture could be made: {error}"
+                problem = f"no picture could be made: {error}"
+                if problem != self.problem:  # else it would fill the log
+                    log.exception("no picture could be made")
+                self.problem = problem
         self._session.want_pictures(self, False)
 
-    def _look(self) -> None:
-        """Put the next picture into the mailbox if there is anything new."""
+    def _look(self, missed: bool) -> None:
+        """Put the next picture into the mailbox if there is anything new, or was while we did not look."""
         frames, picture = self._session.latest_frames(), self._shown
         stain = self._stains.pop() if self._stains else None
+        if missed and (stain is None or stain.image is None):
+            stain = self._missed_stain()
         if stain is not None and self._is_wanted(stain):
             picture = self._of_stain(stain)
             self._unshown_since_s, self._patience_s = None, max(_PATIENCE_S, 2e-3 * stain.timing.total_ms)
@@ -148,6 +156,18 @@ class LiveFeed:
         if picture is not None and picture is not self._shown:
             self._shown = picture
             self._mailbox.put(picture)
+
+    def _missed_stain(self) -> Stain | None:
+        """The newest stain, for which no plane was asked, with its plane from disk."""
+        stain, run = self._session.latest(), self._session.run
+        if stain is None or run is None or not self._is_of_newest_run(stain.received_s):
+            return None
+        try:
+            image = PlaneReader(image_path(run / "raw", stain.key.p)).read(stain.key.t, 0, stain.key.z)
+        except StoreError as error:
+            log.info("the newest stain is not shown: %s", error)
+            return None
+        return replace(stain, image=image, halves=(half_size(image), half_size(stain.stains)))
 
     def _is_wanted(self, stain: Stain) -> bool:
         """Not one that was made before we asked for its plane, nor of a place that was left."""
