@@ -56,7 +56,7 @@ def test_a_platform_that_shows_nothing_is_no_display_unless_forced(platform: str
 
 
 MISSING = {
-    "the extra": ({"qtpy", "pyqtgraph", "superqt", "PySide6", "PyQt6"}, "qtpy, pyqtgraph, superqt not installed: pip"),
+    "the extra": ({"qtpy", "pyqtgraph", "PySide6", "PyQt6"}, "qtpy, pyqtgraph not installed: pip"),
     "the binding": ({"PySide6", "PyQt6"}, "no Qt is installed: pip install 'livestain[view]'"),
 }
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 from pytestqt.qtbot import QtBot
+from qtpy.QtWidgets import QLabel
 
 from livestain.frames import InputCheck
 from livestain.model.card import ContrastRange
@@ -162,6 +163,20 @@ def test_the_status_dock_keeps_its_width_whatever_is_said(qtbot: QtBot) -> None:
     assert dock.width() <= 340
     assert dock.doubt.count("▲") == 3
     assert dock.trust.isHidden()
+
+
+def test_a_run_from_disk_says_where_it_comes_from_and_shows_no_counters(qtbot: QtBot) -> None:
+    dock = StatusDock("", None)
+    qtbot.addWidget(dock)
+    dock.show()
+    facts = {"Run": "r", "Source": "replay of a.tif", "Model": "m", "Engine": "openvino, bf16", "Weights": "12"}
+    dock.show_recorded(None, facts)
+    assert {dock.readings[name] for name in ("Source", "Model", "Engine")} == {"replay of a.tif", "m", "openvino, bf16"}
+    shown = [label.text() for label in dock.findChildren(QLabel) if label.isVisible()]
+    assert "contrast" not in shown
+    assert "12" not in shown
+    dock.show_recorded(InputCheck(0.2, 0.0, 1.0), facts)
+    assert "contrast" in [label.text() for label in dock.findChildren(QLabel) if label.isVisible()]
 
 
 def test_bars_are_three_at_most_and_say_how_many_more_there_are(qtbot: QtBot) -> None:

@@ -88,7 +88,7 @@ def headless_application() -> QApplication:
 
 
 def _not_installed() -> str:
-    missing = [name for name in ("qtpy", "pyqtgraph", "superqt") if importlib.util.find_spec(name) is None]
+    missing = [name for name in ("qtpy", "pyqtgraph") if importlib.util.find_spec(name) is None]
     if missing:
         return f"{', '.join(missing)} not installed: {INSTALL}"
     binding = _choose_binding()
