@@ -1,0 +1,1 @@
+"""The judge: virtual stains against measured ones, beside what costs nothing."""
