@@ -35,6 +35,7 @@ import numpy.typing as npt
 import psutil
 import useq
 from common import Report, acquire, arguments, ready_camera, scratch, spread, wait_until_ready
+from pymmcore_plus import configure_logging
 from view_screen import screen
 
 import livestain
@@ -54,6 +55,7 @@ HEAVY = {"pymmcore_plus", "tensorstore", "openvino", "torch"}
 
 
 def main(asked: argparse.Namespace) -> int:
+    configure_logging(stderr_level="ERROR")
     os.environ.setdefault("PYMM_SIGNALS_BACKEND", "psygnal")  # as the command's window does, see `livestain.view.shell`
     with screen(2560, 1440) as asked.screen, scratch(asked.folder) as folder:
         import view_qt

@@ -24,6 +24,7 @@ import numpy as np
 import useq
 from common import MODEL, wait_until_ready
 from PIL import Image
+from pymmcore_plus import configure_logging
 from view_screen import screen
 
 import livestain
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from livestain.view.window import Window
 
 SMALL, LARGE = (1280, 800), (2560, 1440)
-FRAMES = 40
+SHOWN = 20
 LIVE_RATE = 5.0
 LIMIT_S = 120.0
 LIMIT_BYTES = 700_000
@@ -65,6 +66,7 @@ VIEWS = (
     View("specimen-curtain-light", "specimen", "curtain", dark=False, time=8),
     View("t98g-composite-dark", "t98g", "composite"),
     View("t98g-split-light", "t98g", "split", dark=False),
+    View("t98g-composite-2560-light", "t98g", "composite", dark=False, size=LARGE),
     View("movie-composite-light", "movie", "composite", dark=False),
     View("movie-curtain-dark", "movie", "curtain"),
     View("movie-split-2560-dark", "movie", "split", size=LARGE),
@@ -73,6 +75,7 @@ VIEWS = (
 
 def main(asked: argparse.Namespace) -> None:
     os.environ.setdefault("PYMM_SIGNALS_BACKEND", "psygnal")
+    configure_logging(stderr_level="ERROR")
     asked.target.mkdir(parents=True, exist_ok=True)
     with screen(*LARGE), tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         from livestain.view.shell import application
@@ -100,15 +103,16 @@ def picture_live(path: Path, folder: Path) -> None:
         livestain.attach(core, MODEL, folder / "specimen", source=source) as session,
     ):
         wait_until_ready(session)
-        loops = useq.TIntervalLoops(interval=1 / LIVE_RATE, loops=FRAMES)
+        loops = useq.TIntervalLoops(interval=1 / LIVE_RATE, loops=10_000)
         running = core.run_mda(useq.MDASequence(time_plan=loops))
         while session.sequence is None:
             running.join(0.01)
         with window_of(LiveFeed(session), folder, True, SMALL, session=session) as window:
             shown: list[Picture] = []
             window.canvas.painted.connect(shown.append)
-            turn_until(lambda: len(shown) > FRAMES // 3)
+            turn_until(lambda: len(shown) > SHOWN)
             save(window, path)
+            core.mda.cancel()
             beside(running.join)
             beside(session.close)
 
