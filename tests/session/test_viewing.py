@@ -12,6 +12,7 @@ import pytest
 from livestain.errors import RunError, UserError
 from livestain.frames import Key
 from livestain.session.session import Session
+from livestain.session.status import Rate
 from livestain.settings import parse_settings
 from livestain.stainer.half import half_size
 from livestain.store.ledger import read_rows
@@ -270,3 +271,10 @@ def test_a_text_that_is_no_note_is_refused(text: str, model_folder: Path, tmp_pa
         pytest.raises(UserError, match="write 1 to 2000"),
     ):
         source.session.note(text)
+
+
+def test_a_rate_is_not_known_before_the_second_look() -> None:
+    rate = Rate()
+    assert rate.update(10.0, 4) is None
+    assert rate.update(11.0, 4) == 0.0
+    assert rate.update(12.0, 12) == 4.0

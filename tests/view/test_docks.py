@@ -129,6 +129,12 @@ def test_a_finished_run_has_no_age_and_its_mean_rate() -> None:
     assert (values["mean frame/s"], values["frame age"]) == ("4.5", "–")
 
 
+@pytest.mark.parametrize("state", ["waiting", "recording", "closed"])
+def test_a_rate_that_was_not_measured_is_not_told_as_nought(state: str) -> None:
+    values = {reading.name: reading.value for reading in speed_readings(Status(state=state), None)}
+    assert values["mean frame/s" if state == "closed" else "frame/s"] == "–"
+
+
 ENDS: dict[str, tuple[tuple[Status, ...], Exception | None, str, Level]] = {
     "well": (
         (Status(run="A", counters=Counters(received=5, saved=5, labelfree=5, live=3, late=2)),), None,
@@ -163,6 +169,16 @@ def test_the_status_dock_keeps_its_width_whatever_is_said(qtbot: QtBot) -> None:
     assert dock.width() <= 340
     assert dock.doubt.count("▲") == 3
     assert dock.trust.isHidden()
+
+
+def test_the_input_check_says_nothing_of_frames_that_are_not_stained(qtbot: QtBot) -> None:
+    dock = StatusDock("", KNOWN)
+    qtbot.addWidget(dock)
+    blurred = replace(RECORDING, input=InputCheck(0.01, 0.0, 1.0))
+    dock.show_status(blurred, None)
+    assert "contrast" in dock.doubt
+    dock.show_status(replace(blurred, staining=False), None)
+    assert (dock.readings["contrast"], dock.doubt) == ("–", "")
 
 
 def test_a_run_from_disk_says_where_it_comes_from_and_shows_no_counters(qtbot: QtBot) -> None:

@@ -213,6 +213,18 @@ def test_a_frame_is_stale_when_it_is_older_than_the_plan_explains(
     assert (window.canvas._tags.stale_s >= 1) == stale
 
 
+def test_a_window_shown_again_says_at_once_that_its_picture_is_old(
+    qtbot: QtBot, make: MakeWindow, feed: FeedDouble, session: SessionDouble
+) -> None:
+    window = make(feed, session)
+    feed.put(picture(age_s=3600.0))
+    qtbot.waitUntil(lambda: window.state.picture is not None)
+    window.canvas.set_stale(0.0)
+    window.hide()
+    window.show()
+    assert window.canvas._tags.stale_s >= 3600
+
+
 @pytest.mark.parametrize(("backend", "paints_per_s"), [("openvino", 15.0), ("tensorrt", 30.0)])
 def test_beside_an_engine_on_the_cpu_there_are_fewer_paints(
     backend: str, paints_per_s: float, make: MakeWindow, feed: FeedDouble, session: SessionDouble

@@ -67,8 +67,9 @@ def plain_line(status: Status) -> str:
     parts = [
         f"{status.state}: received {c.received}, saved {c.saved}, failed {c.failed}, waiting {c.waiting}",
         f"live {c.live}, late {c.late}, skipped {c.skipped}, unstained {c.unstained}, behind {c.behind}",
-        f"{status.frames_per_s:.1f} frame/s",
     ]
+    if status.frames_per_s is not None:
+        parts.append(f"{status.frames_per_s:.1f} frame/s")
     if total:
         parts.append(f"to result p50 {total[0]:.0f} ms")
     if c.behind and status.debt_s:
@@ -94,7 +95,7 @@ def _table(status: Status) -> Table:
         f"live {c.live}   late {c.late}   skipped {c.skipped}   unstained {c.unstained}   behind {c.behind}{debt}",
         style=loss or None,
     )
-    table.add_row("rate", f"{status.frames_per_s:.1f} frame/s   {status.stains_per_s:.1f} stain/s")
+    table.add_row("rate", f"{_rate(status.frames_per_s)} frame/s   {_rate(status.stains_per_s)} stain/s")
     for stage, words in _STAGES.items():
         if stage in status.latency_ms:
             p50, p95, p99 = status.latency_ms[stage]
@@ -106,3 +107,7 @@ def _table(status: Status) -> Table:
     text = f"{engine['backend']} {engine['precision']}, {engine['device']}" if engine else "starting"
     table.add_row("engine", text)
     return table
+
+
+def _rate(per_s: float | None) -> str:
+    return "–" if per_s is None else f"{per_s:.1f}"

@@ -130,7 +130,7 @@ class Recording:
         self._recorder: Recorder | Passer | None = None
         self._latencies = Latencies()
         self._frames, self._stains = Rate(), Rate()
-        self._rates = (0.0, 0.0)
+        self._rates: tuple[float | None, float | None] = None, None
         self._recorded = threading.Event()
         self._abandoned = self._closed = False
         self._bytes_per_frame = 0
@@ -233,12 +233,12 @@ class Recording:
             model=home.model.identity,
             caution=home.model.card.caution,
             counters=counters,
-            frames_per_s=round(self._rates[0], 2),
-            stains_per_s=round(self._rates[1], 2),
+            frames_per_s=self._rates[0],
+            stains_per_s=self._rates[1],
             mean_frames_per_s=self._mean_rate(),
             latency_ms={**self._latencies.percentiles(), **home.staining.latencies.percentiles()},
             engine=dict(home.staining.engine),
-            debt_s=round(counters.behind / self._rates[1], 1) if self._rates[1] > 0 else None,
+            debt_s=round(counters.behind / self._rates[1], 1) if self._rates[1] else None,
             memory_mib=_memory_mib(home.staining.memory_bytes()),
             disk_free_gib=disk_free,
             disk_left_s=disk_left,
@@ -353,9 +353,9 @@ class Recording:
         except StoreError as error:
             home.warn(f"run.json could not be written: {error}")
 
-    def _mean_rate(self) -> float:
+    def _mean_rate(self) -> float | None:
         seconds = (self.intake.last_ns - self.intake.first_ns) / 1e9
-        return round((self.intake.received - 1) / seconds, 2) if seconds > 0 else 0.0
+        return round((self.intake.received - 1) / seconds, 2) if seconds > 0 else None
 
     def _disk(self) -> tuple[float | None, float | None]:
         """Free space in GiB, and for how many seconds it lasts at the rate of frames seen."""
@@ -366,7 +366,7 @@ class Recording:
             free = shutil.disk_usage(folder.path).free
         except OSError:
             return None, None
-        need = self._rates[0] * self._bytes_per_frame
+        need = (self._rates[0] or 0.0) * self._bytes_per_frame
         return round(free / 2**30, 1), round(free / need, 1) if need else None
 
 

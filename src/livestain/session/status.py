@@ -57,9 +57,9 @@ class Status:
     counters
         Of the present run.
     frames_per_s, stains_per_s
-        Over the last seconds.
+        Over the last seconds; None before they were measured.
     mean_frames_per_s
-        From the first frame received to the last.
+        From the first frame received to the last; None before there are two.
     latency_ms
         Stage -> (p50, p95, p99) of the last 1024 planes; only stages that were measured.
     engine
@@ -84,9 +84,9 @@ class Status:
     model: str = ""
     caution: str = ""
     counters: Counters = field(default_factory=Counters)
-    frames_per_s: float = 0.0
-    stains_per_s: float = 0.0
-    mean_frames_per_s: float = 0.0
+    frames_per_s: float | None = None
+    stains_per_s: float | None = None
+    mean_frames_per_s: float | None = None
     latency_ms: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
     engine: Mapping[str, object] = field(default_factory=dict)
     debt_s: float | None = None
@@ -129,11 +129,11 @@ class Rate:
     def __init__(self) -> None:
         self._seen: list[tuple[float, int]] = []
 
-    def update(self, now_s: float, total: int) -> float:
-        """Note the running total and return the rate."""
+    def update(self, now_s: float, total: int) -> float | None:
+        """Note the running total and return the rate; None at the first time."""
         self._seen = [entry for entry in self._seen if now_s - entry[0] <= 2.5] + [(now_s, total)]
         first_s, first = self._seen[0]
-        return (total - first) / (now_s - first_s) if now_s > first_s else 0.0
+        return round((total - first) / (now_s - first_s), 2) if now_s > first_s else None
 
 
 class Warnings:

@@ -77,10 +77,9 @@ def speed_readings(status: Status, age_ms: float | None) -> tuple[Reading, ...]:
     """Return frame rate, frame age, latency from receipt to result, and how long the planes behind will take."""
     total = status.latency_ms.get("total")
     closed = status.state == "closed"
-    rate = status.mean_frames_per_s if closed else status.frames_per_s
     behind = status.counters.behind
     return (
-        Reading("mean frame/s" if closed else "frame/s", f"{rate:.1f}"),
+        Reading("mean frame/s" if closed else "frame/s", rate_text(status)),
         Reading("frame age", NOTHING if closed else age_text(age_ms)),
         Reading("catching up", f"{status.debt_s:.0f} s" if behind and status.debt_s else NOTHING),
         Reading("latency p50", f"{total[0]:.0f} ms" if total else NOTHING),
@@ -117,6 +116,12 @@ def input_readings(check: InputCheck | None, known: ContrastRange | None) -> tup
         _checked(names[1], f"{check.saturated:.1%}", clipped, f"training: at most {known.saturated_max:.1%}"),
         _checked(names[2], f"{check.gain:.2f}", lamp, f"training: {known.gain[0]:.2f} to {known.gain[1]:.2f}"),
     )
+
+
+def rate_text(status: Status) -> str:
+    """Return the frames a second: over the last seconds, or of the whole run when it is closed."""
+    rate = status.mean_frames_per_s if status.state == "closed" else status.frames_per_s
+    return NOTHING if rate is None else f"{rate:.1f}"
 
 
 def age_text(age_ms: float | None) -> str:

@@ -83,7 +83,8 @@ class StatusDock(QDockWidget):
         self._counters.set(counter_readings(status.counters, closed=closed))
         self._speed.set(speed_readings(status, age_ms))
         self._engine.set(engine_readings(status))
-        self.show_input(status.input)
+        # Of the newest stained frame: says nothing of those that come while none is stained.
+        self.show_input(status.input if status.staining else None)
 
     def show_input(self, check: InputCheck | None) -> None:
         """Show how the newest frame compares with training."""

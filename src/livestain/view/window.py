@@ -25,7 +25,7 @@ from livestain.view.log_dock import LogDock
 from livestain.view.memory import Memory
 from livestain.view.moments import place_text
 from livestain.view.picture import Feed
-from livestain.view.readings import Level, age_text, cursor_text
+from livestain.view.readings import Level, age_text, cursor_text, rate_text
 from livestain.view.recorded import RunFeed
 from livestain.view.state import Mode, ViewState
 from livestain.view.status_bar import StatusFields
@@ -230,8 +230,7 @@ class Window(QMainWindow):
             self.bars.tell_all(self._warnings(status))
             self.actions_by_name["staining"].setChecked(status.staining)
             total = status.latency_ms.get("total")
-            rate = status.mean_frames_per_s if status.state == "closed" else status.frames_per_s
-            values["rate"] = f"{rate:.1f} frame/s"
+            values["rate"] = f"{rate_text(status)} frame/s"
             values["latency"] = f"latency p50 {total[0]:.0f}  p99 {total[2]:.0f} ms" if total else ""
             self.canvas.set_stale(self._stale_s(age_ms))
             if status.engine.get("backend") in _ON_CPU:
@@ -400,6 +399,7 @@ class Window(QMainWindow):
             self._timer.stop()
         else:
             self._timer.start(_LOOK_MS)
+            self._look()  # the picture may be hours old
         self._pause()
 
 
