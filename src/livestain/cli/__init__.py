@@ -8,7 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from livestain.cli.demo import demo
+from livestain.cli.evaluate import evaluate
 from livestain.cli.export import export
+from livestain.cli.fetch_weights import fetch_weights
 from livestain.cli.run import run
 from livestain.cli.view import view
 from livestain.errors import LivestainError, UserError
@@ -31,6 +33,8 @@ app.command()(demo)
 app.command()(run)
 app.command()(view)
 app.command()(export)
+app.command()(evaluate)
+app.command()(fetch_weights)
 
 
 def _print_version(asked: bool) -> None:
