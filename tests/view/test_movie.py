@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from livestain.errors import StoreFullError, UserError
 from livestain.frames import Key
 from livestain.view.movie import GIF_FRAMES, MovieJob, MoviePlan, check_movie, same_look, write_movie
 from livestain.view.movie_dialog import MovieDialog
-from livestain.view.picture import MARK
+from livestain.view.picture import MARK, LayerInfo
 from livestain.view.recorded import RecordedRun
 from livestain.view.state import MODES, Mode, ViewState
 from tests.store.pieces import small_disk
@@ -70,6 +71,25 @@ def frames_of(path: Path) -> Frames:
 
 def amber(frame: npt.NDArray[np.uint8]) -> int:
     return int((np.abs(frame.astype(int) - AMBER) < 30).all(axis=2).sum())
+
+
+def test_a_stain_is_never_filmed_as_a_measured_layer_of_a_window_that_has_others(
+    run: RecordedRun, state: ViewState, tmp_path: Path
+) -> None:
+    layers = [view.info for view in state.views]
+    last = layers[-1]
+    assert last.kind == "virtual"
+    live = ViewState((replace(layers[0], name="frame"), *[LayerInfo("new", "measured", "00B8FF")] * 9, last))
+    live.set_layer(10, color="FF8C00")
+    for index in range(1, len(layers)):
+        state.set_layer(index, visible=False)
+    state.set_layer(len(layers) - 1, visible=True, color="FF8C00")
+    assert same_look(live, layers).settings() == state.settings()
+    films = [
+        frames_of(write_movie(tmp_path / f"{name}.gif", run, shown, MoviePlan(0, 1)) or Path())
+        for name, shown in {"a": live, "b": state}.items()
+    ]
+    np.testing.assert_array_equal(*films)
 
 
 @pytest.mark.parametrize("ending", [".mp4", ".gif"])

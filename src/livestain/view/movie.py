@@ -22,7 +22,7 @@ from livestain.store.failures import as_store_error
 from livestain.view import theme
 from livestain.view.moments import place_text
 from livestain.view.overlays import Tags
-from livestain.view.picture import MARK
+from livestain.view.picture import MARK, LayerInfo
 from livestain.view.recorded import RecordedRun
 from livestain.view.render import Renderer
 from livestain.view.snapshot import natural_size
@@ -202,10 +202,19 @@ class MovieJob:
         self.done = done
 
 
-def same_look(state: ViewState) -> ViewState:
-    """Return a state of its own that shows layers in the same way, without a picture."""
-    look = ViewState([view.info for view in state.views])
-    for index, view in enumerate(state.views):
+def same_look(state: ViewState, layers: Sequence[LayerInfo] | None = None) -> ViewState:
+    """Return a state of its own that shows layers in the same way, without a picture.
+
+    With ``layers`` it is one of these, which may be others than those of ``state`` or stand in another order: they are
+    found by their labels, so that a virtual layer is never taken for a measured one; those not found are not shown.
+    """
+    look = ViewState([view.info for view in state.views] if layers is None else layers)
+    views = {_matched(view.info): view for view in state.views}
+    for index, shown in enumerate(look.views):
+        view = state.views[index] if layers is None else views.get(_matched(shown.info))
+        if view is None:
+            look.set_layer(index, visible=False)
+            continue
         changes: dict[str, object] = {
             name: getattr(view, name) for name in ("color", "visible", "opacity", "gamma")
         }  # fmt: skip
@@ -217,6 +226,11 @@ def same_look(state: ViewState) -> ViewState:
     return look
 
 
+def _matched(layer: LayerInfo) -> str:
+    """What a layer is found by: there is one label-free layer, whose name a session may not know at first."""
+    return layer.kind if layer.kind == "label-free" else layer.label
+
+
 class _CancelledError(Exception):
     """The user does not want it any more."""
 
@@ -226,7 +240,7 @@ class _Film:
 
     def __init__(self, run: RecordedRun, state: ViewState, plan: MoviePlan, longest_px: int) -> None:
         self.plan = plan
-        self._run, self._look, self._renderer = run, same_look(state), Renderer()
+        self._run, self._look, self._renderer = run, same_look(state, run.layers), Renderer()
         pictures = (run.picture(key, halves=False) for key in plan.keys)
         first = next((picture for picture in pictures if all(picture.shape)), None)
         if first is None:
