@@ -98,12 +98,18 @@ POINTER_PX = 1000
 @pytest.fixture(scope="module")
 def screen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Screen]:
     """A screen that knows no OpenGL: the window must not need it."""
-    folder = tmp_path_factory.mktemp("screen")
+    with own_screen(tmp_path_factory.mktemp("screen")) as (screen, _):
+        yield screen
+
+
+@contextmanager
+def own_screen(folder: Path) -> Iterator[tuple[Screen, subprocess.Popen[bytes]]]:
+    """Give a screen and its X server."""
     for number in range(_FIRST_DISPLAY, _FIRST_DISPLAY + _DISPLAYS):
         server = _start_server(number, folder)
         if server is not None:
             with server:
-                yield Screen(f":{number}", folder)
+                yield Screen(f":{number}", folder), server
                 server.terminate()
             return
     pytest.fail(f"no display of :{_FIRST_DISPLAY} and the {_DISPLAYS} after it is free")
@@ -174,6 +180,26 @@ def test_closing_the_window_of_a_demo_goes_on_without_it_until_ctrl_c(
     assert demo.returncode == 130, said
     assert "failed 0, waiting 0" in said
     assert recorded(ledger) == list(range(len(recorded(ledger))))
+
+
+@pytest.mark.timeout(150)
+def test_a_demo_whose_screen_dies_goes_on_without_its_window(model_folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "demo-run"
+    with own_screen(tmp_path) as (screen, server):
+        options = ["--model", model_folder, "--output", run, "--size", 96, "--frames", 100_000]
+        with screen.program("demo", *options) as demo:
+            await_that(lambda: screen.count(amber) > 3000 or demo.poll() is not None, _LIMIT_S)
+            server.kill()
+            server.wait(_LIMIT_S)
+            seen = len(recorded(run / "raw" / "ledger.jsonl"))
+            await_that(lambda: len(recorded(run / "raw" / "ledger.jsonl")) > seen + 5 or demo.poll() is not None)
+            demo.send_signal(signal.SIGINT)
+            _, said = demo.communicate(timeout=_LIMIT_S)
+    assert demo.returncode == 130, said
+    assert "failed 0, waiting 0" in said
+    times = recorded(run / "raw" / "ledger.jsonl")
+    assert times == list(range(len(times)))
+    assert "the screen is gone: the run goes on without its window" in (run / "log.txt").read_text(encoding="utf-8")
 
 
 def recorded(ledger: Path) -> list[object]:

@@ -102,7 +102,9 @@ class Shell(QObject):
             thread.start()
             with _ticking(self._tick):
                 self._loop.exec()
-            while thread.is_alive():  # the window was closed, the work goes on
+            if thread.is_alive():
+                self._let_go_of_lost_screen()
+            while thread.is_alive():  # the window was closed or lost, the work goes on
                 thread.join(_TICK_MS / 1000)
                 self._heed()
         for window in (self._starting, self._window):
@@ -132,6 +134,14 @@ class Shell(QObject):
         self._window, self._session = window, session
         window.show()
         self._starting.hide()
+
+    def _let_go_of_lost_screen(self) -> None:
+        """Go on without a window that nobody closed: Qt ends its loops when the X server is gone."""
+        if not any(window.isVisible() for window in (self._starting, self._window) if window is not None):
+            return
+        log.warning("the screen is gone: the run goes on without its window")
+        if self._window is not None:
+            self._window.feed.close()
 
     def _finish(self) -> None:
         self._working = False
