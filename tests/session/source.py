@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from livestain.frames import Key, Stain
-from livestain.session.intake import Facts, Place, Sequence
+from livestain.session.intake import Place, Sequence
 from livestain.session.session import Session
 from livestain.settings import parse_settings
 from tests.session.pieces import FACTS, PATIENCE_S, Counts, await_that, frame
@@ -19,11 +19,17 @@ from tests.session.pieces import FACTS, PATIENCE_S, Counts, await_that, frame
 class Source:
     """A run whose frames a test puts one by one, each at the next time point unless told otherwise."""
 
-    def __init__(self, session: Session, label_free: str | None = "BF", channels: tuple[str, ...] = ("BF",)) -> None:
-        self.session, self.t = session, 0
+    def __init__(
+        self,
+        session: Session,
+        label_free: str | None = "BF",
+        channels: tuple[str, ...] = ("BF",),
+        pixel_um: float = 0.65,
+    ) -> None:
+        self.session, self.t, self.pixel_um = session, 0, pixel_um
         described = Sequence(
             label_free, place=lambda at: Place(at[0], at[1], ""), describe=lambda at: at[2], channels=channels,
-            pixel_um=0.65, bit_depth=12, why="nobody said which",
+            pixel_um=pixel_um, bit_depth=12, why="nobody said which",
         )  # fmt: skip
         self.intake = session.begin_run(described)
 
@@ -39,7 +45,7 @@ class Source:
         """Deliver a frame: by default `frame` of its t."""
         t = self.t if t is None else t
         self.t = t + 1
-        key, facts = Key(p, t, z), Facts(0.1 * t, *FACTS[1:])
+        key, facts = Key(p, t, z), FACTS._replace(time_s=0.1 * t, pixel_um=self.pixel_um)
         self.intake.put(frame(t) if image is None else image, (key, channel, facts), time.monotonic_ns(), burst=False)
         return key
 

@@ -31,11 +31,13 @@ class Window:
     def __init__(self, feed: LiveFeed) -> None:
         self.feed: Feed = feed
         self.pictures: list[Picture] = []
+        self.pixels_um: list[float] = []
         feed.start(self._wake)
 
     def _wake(self) -> None:
         picture = self.feed.take()
         assert picture is not None
+        self.pixels_um.append(self.feed.pixel_um)
         self.pictures.append(picture)
 
     def showing(self, t: int, state: str = "") -> Picture:
@@ -205,6 +207,24 @@ def test_planes_of_two_runs_are_never_shown_together(model_folder: Path, tmp_pat
                     await_that(lambda: shown.pictures[-1].key.t == stain.key.t + 1)
         session.want_pictures("this test", False)
     assert not any(p.planes[1] is not None for p in shown.pictures if p.planes[2] is not None)
+
+
+def test_the_pixel_size_changes_with_the_first_picture_of_a_run_of_other_binning(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    settings = parse_settings(isolate=False, fsync=False)
+    session = Session(model_folder, tmp_path / "run", settings)
+    with session, Source(session) as source, window(session) as shown:
+        shown.showing(source.stain().key.t)
+        source.intake.end()
+        seen = len(shown.pictures)
+        with Source(session, pixel_um=1.3) as following:
+            await_that(lambda: shown.feed.title == "run_002")
+            assert shown.feed.pixel_um == 0.65, "the picture is still of the first run"
+            following.put()
+            await_that(lambda: len(shown.pictures) > seen)
+    assert set(shown.pixels_um[:seen]) == {0.65}
+    assert set(shown.pixels_um[seen:]) == {1.3}
 
 
 def test_a_channel_that_nobody_named_is_recorded_and_not_shown(

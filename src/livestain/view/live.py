@@ -155,6 +155,8 @@ class LiveFeed:
             picture = self._with_measured(picture, frames)
         if picture is not None and picture is not self._shown:
             self._shown = picture
+            if self._is_of_newest_run(picture.received_s):
+                self.pixel_um = self._pixel_um(frames)
             self._mailbox.put(picture)
 
     def _missed_stain(self) -> Stain | None:
@@ -232,14 +234,23 @@ class LiveFeed:
 
     def _time_s(self, received_s: float | None) -> float:
         began_s = self._session.began_s
-        return max(0.0, received_s - began_s) if received_s is not None and began_s is not None else float("nan")
+        if received_s is None or began_s is None or received_s < began_s:
+            return float("nan")
+        return received_s - began_s
+
+    def _pixel_um(self, frames: Mapping[str, Frame]) -> float:
+        """The pixel size of the newest run: of its frames, or as planned; changed with its first picture only."""
+        sequence = self._session.sequence
+        planned = sequence.pixel_um if sequence is not None else 0.0
+        return next((frame.pixel_um for frame in frames.values() if frame.pixel_um), planned)
 
     def _read_run(self) -> None:
         """What changes slowly: the newest run, its folder, its ledgers."""
         sequence, run = self._session.sequence, self._session.run
         if sequence is not None:
             frames = self._session.latest_frames()
-            self.pixel_um = next((f.pixel_um for f in frames.values() if f.pixel_um), sequence.pixel_um)
+            if self._shown is None:
+                self.pixel_um = self._pixel_um(frames)
             self.interval_s = sequence.interval_s
             for name in frames.keys() - {layer.name for layer in self.layers} - self._passed_over:
                 if not frames[name].label_free:

@@ -216,6 +216,7 @@ class Window(QMainWindow):
             return
         self._shown += 1
         self.state.set_picture(picture)
+        self.canvas.set_pixel_um(self.feed.pixel_um)
         if not self.state.frozen:
             self.canvas.set_caption(self.caption)
 
