@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,6 +43,7 @@ class GrowingRun:
         for ledger in (self._raw_ledger, self._stain_ledger):
             ledger.close({})
         self.folder.close()
+        self.folder.write_state(force=True, closed=time.time())
         return self.folder.path
 
 

@@ -66,7 +66,7 @@ class Deeds(QObject):
         facts = {"run": feed.title, "key": str(picture.key)}
         look.set_picture(picture)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(exist_ok=True)  # not its parents: a run that is gone is not begun anew
             png = save_png(
                 folder / f"{name}.png", look, pixel_um=feed.pixel_um, caption=caption, size=size, facts=facts
             )
