@@ -1,0 +1,157 @@
+"""The live generator: a half-resolution U-Net, without normalisation or with one that is frozen and folded.
+
+A network whose normalisation looks at the frame in hand is unfit for a live picture: one bright object would change
+distant cells. So batch norm, where it is used in training, has its statistics taken once, over calibration frames, and
+folded into the convolutions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from livestain.contrast import Field
+
+STRIDE = 16
+"""Height and width of the input are multiples of this: the stem halves once, the levels below three times."""
+
+
+class _Conv(nn.Sequential):
+    """Convolution, batch norm or none, ReLU or (without norm) SiLU."""
+
+    def __init__(
+        self, inputs: int, outputs: int, side: int = 3, stride: int = 1, pad: int = 1, *, norm: bool = True
+    ) -> None:
+        conv = nn.Conv2d(inputs, outputs, side, stride, pad, bias=not norm)
+        if norm:
+            super().__init__(conv, nn.BatchNorm2d(outputs), nn.ReLU())
+        else:
+            nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+            nn.init.zeros_(conv.bias)
+            super().__init__(conv, nn.Identity(), nn.SiLU())
+
+    def fold(self) -> None:
+        """Fold the frozen statistics into the convolution: ``w' = w g / sd``, ``b' = b - mean g / sd``."""
+        conv, norm = self[0], self[1]
+        if isinstance(norm, nn.BatchNorm2d):
+            scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+            conv.weight = nn.Parameter((conv.weight * scale.reshape(-1, 1, 1, 1)).detach())
+            conv.bias = nn.Parameter((norm.bias - norm.running_mean * scale).detach())
+            self[1] = nn.Identity()
+
+
+class _Up(nn.Module):
+    """Join the doubled lower level with the skip of its own level."""
+
+    def __init__(self, width: int, norm: bool) -> None:
+        super().__init__()
+        self.narrow = nn.Conv2d(2 * width, width, 1)
+        self.block = nn.Sequential(_Conv(2 * width, width, norm=norm), _Conv(width, width, norm=norm))
+
+    def forward(self, low: Tensor, skip: Tensor) -> Tensor:
+        # Narrowed before doubling: a 1 x 1 convolution and nearest doubling commute, and this order costs a quarter.
+        up = functional.interpolate(self.narrow(low), scale_factor=2.0, mode="nearest")
+        joined: Tensor = self.block(torch.cat([up, skip], 1))
+        return joined
+
+
+class Generator(nn.Module):
+    """Contrast (N, 1, Y, X) float32 in [-1, 1] -> stains (N, S, Y, X) float32 in 0..1; Y and X multiples of 16.
+
+    A 6 x 6 stem of stride 2, widths 16-32-64-128, and a head that spreads 4 values over each 2 x 2 px.
+    """
+
+    stride = STRIDE
+
+    def __init__(self, stains: int = 2, width: int = 16, norm: bool = True) -> None:
+        super().__init__()
+        self.stains = stains
+        widths = [width << level for level in range(4)]
+        self.stem = nn.Sequential(_Conv(1, width, 6, 2, 2, norm=norm), _Conv(width, width, norm=norm))
+        self.downs = nn.ModuleList(
+            nn.Sequential(_Conv(a, b, stride=2, norm=norm), _Conv(b, b, norm=norm)) for a, b in pairwise(widths)
+        )
+        self.ups = nn.ModuleList(_Up(a, norm) for a in reversed(widths[:-1]))
+        self.head = nn.Conv2d(width, 4 * stains, 3, 1, 1)
+        # The first answer is "dark nearly everywhere", as the truth is.
+        nn.init.normal_(self.head.weight, 0.0, 0.02)
+        nn.init.constant_(self.head.bias, -2.0)
+
+    def forward(self, contrast: Tensor) -> Tensor:
+        """Return the stains."""
+        return torch.sigmoid(self.logits(contrast))
+
+    def logits(self, contrast: Tensor) -> Tensor:
+        """Return what the last step squeezes into 0..1."""
+        levels = [self.stem(contrast)]
+        for down in self.downs:
+            levels.append(down(levels[-1]))
+        x = levels.pop()
+        for up in self.ups:
+            x = up(x, levels.pop())
+        return functional.pixel_shuffle(self.head(x), 2)
+
+    def fold(self) -> None:
+        """Fold the frozen statistics of every level into its convolution."""
+        for module in list(self.modules()):
+            if isinstance(module, _Conv):
+                module.fold()
+
+
+def freeze_and_fold(net: Generator, frames: Sequence[Field], unseen: Sequence[Field]) -> float:
+    """Freeze the statistics over ``frames``, fold them, and return the smallest r to the unfrozen network.
+
+    Parameters
+    ----------
+    frames, unseen
+        (Y, X) float32 contrast of one size: calibration frames, and frames on which the folded network is compared
+        with the one that normalises each frame by its own statistics.
+    """
+    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+    net.train()
+    live = [_infer(net, frame) for frame in unseen]
+    for norm in norms:
+        norm.momentum = 1.0  # the statistics of the next pass, all frames together, and nothing older
+    _infer(net, *frames)
+    net.eval()
+    net.fold()
+    folded = [_infer(net, frame) for frame in unseen]
+    pairs = [pair for before, after in zip(live, folded, strict=True) for pair in zip(before[0], after[0], strict=True)]
+    return min(float(np.corrcoef(before.ravel(), after.ravel())[0, 1]) for before, after in pairs)
+
+
+def stain_field(net: nn.Module, contrast: Field, stride: int = STRIDE) -> Field:
+    """Return the stains (S, Y, X) float32 of a whole field (Y, X) of any size, clipped to 0..1, on the net's device."""
+    height, width = contrast.shape
+    padded = np.pad(contrast, ((0, -height % stride), (0, -width % stride)), mode="reflect")
+    device = next(net.parameters()).device
+    with torch.no_grad():
+        stains = net(torch.from_numpy(padded)[None, None].to(device)).clamp(0, 1)[0, :, :height, :width]
+    found: Field = stains.float().cpu().numpy()
+    return found
+
+
+def halo_px(side: int = 24 * STRIDE) -> int:
+    """Return how far, in px, a pixel's stain can depend on the input: measured by gradient, every path kept open."""
+    net = Generator(stains=1, width=2)
+    net.fold()
+    for parameter in net.parameters():
+        nn.init.constant_(parameter, 0.1)
+    reach = 0
+    for at in range(side // 2, side // 2 + STRIDE):
+        x = torch.ones((1, 1, side, STRIDE), requires_grad=True)
+        (gradient,) = torch.autograd.grad(net.logits(x)[0, 0, at, 0], x)
+        rows = np.flatnonzero(gradient.sum((0, 1, 3)).numpy())
+        reach = max(reach, at - int(rows[0]), int(rows[-1]) - at)
+    return reach
+
+
+def _infer(net: Generator, *frames: Field) -> Field:
+    with torch.no_grad():
+        stains: Field = net(torch.from_numpy(np.stack(frames)[:, None])).numpy()
+    return stains
