@@ -50,3 +50,17 @@ def test_files_named_like_libraries_in_the_folder_do_no_harm(model_folder: Path,
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     check_closed(tmp_path / "run", received=2, saved=2, behind=0, unstained=0)
+
+
+def test_a_terminal_that_is_gone_ends_no_acquisition(model_folder: Path, tmp_path: Path) -> None:
+    command = [*LIVESTAIN, "demo", "--model", str(model_folder), "--output", str(tmp_path / "run")]
+    command += ["--size", "96", "--fps", "10", "--frames", "50", "--no-view"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stderr.readline()
+        process.stderr.close()
+        said = process.stdout.read().decode()
+    assert "Recorded  50 of 50 frames" in said
+    assert process.returncode == 0
+    check_closed(tmp_path / "run", received=50, saved=50, failed=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from types import TracebackType
 
 from rich.console import Console
@@ -21,12 +22,19 @@ _STAGES = {
 }
 
 
+class _Terminal(Console):
+    """Says nothing more once nobody reads it (such as ``livestain ... | head``): rich would end the program."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
 class Display:
-    """Shows a session's status while it works; used by the main thread."""
+    """Shows a session's status while it works; used by one thread. A terminal that is gone ends nothing."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._console = Console(stderr=True)
+        self._console = _Terminal(stderr=True)
         self._live = Live(console=self._console, auto_refresh=False) if self._console.is_terminal else None
         self._plain_s = 0.0
         self._warned = 0
@@ -40,8 +48,9 @@ class Display:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._live is not None:
-            self._live.update(_table(self._session.status), refresh=True)
-            self._live.stop()
+            with suppress(OSError):
+                self._live.update(_table(self._session.status), refresh=True)
+                self._live.stop()
 
     def update(self) -> None:
         """Show the status as it is now."""
@@ -50,14 +59,16 @@ class Display:
             self.say(f"warning: {warning}")
         self._warned = len(status.warnings)
         if self._live is not None:
-            self._live.update(_table(status), refresh=True)
+            with suppress(OSError):
+                self._live.update(_table(status), refresh=True)
         elif time.monotonic() - self._plain_s >= _PLAIN_EVERY_S:
             self._plain_s = time.monotonic()
             self.say(plain_line(status))
 
     def say(self, text: str) -> None:
         """Print a line beside the table."""
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        with suppress(OSError):
+            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def plain_line(status: Status) -> str:
