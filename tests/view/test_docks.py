@@ -21,6 +21,7 @@ from livestain.view.readings import (
     age_text,
     counter_readings,
     disk_reading,
+    engine_readings,
     finished_text,
     input_readings,
     loss_text,
@@ -169,6 +170,15 @@ def test_the_status_dock_keeps_its_width_whatever_is_said(qtbot: QtBot) -> None:
     assert dock.width() <= 340
     assert dock.doubt.count("▲") == 3
     assert dock.trust.isHidden()
+
+
+@pytest.mark.parametrize(
+    ("changes", "engine"),
+    [({}, "warming up"), ({"staining": False}, "–"), ({"state": "closed"}, "–"), ({"state": "waiting"}, "warming up")],
+)
+def test_an_engine_that_will_not_come_is_not_said_to_warm_up(changes: dict[str, object], engine: str) -> None:
+    status = replace(RECORDING, engine={}, **changes)  # type: ignore[arg-type]
+    assert {reading.name: reading.value for reading in engine_readings(status)}["Engine"] == engine
 
 
 def test_the_input_check_says_nothing_of_frames_that_are_not_stained(qtbot: QtBot) -> None:

@@ -91,7 +91,9 @@ def speed_readings(status: Status, age_ms: float | None) -> tuple[Reading, ...]:
 def engine_readings(status: Status) -> tuple[Reading, ...]:
     """Return the model, what computes it, and whether staining is on."""
     engine = status.engine
-    where = f"{engine['backend']} {engine['version']}, {engine['precision']}" if engine else "warming up"
+    # No engine comes any more where none is asked to stain: no channel, given up, the end.
+    waiting = "warming up" if status.staining and status.state != "closed" else NOTHING
+    where = f"{engine['backend']} {engine['version']}, {engine['precision']}" if engine else waiting
     on = Reading("Staining", "on") if status.staining else Reading("Staining", "off", "amber", "switched off")
     return (
         # Without who published it: the whole identity needs two lines, and the card has it.
