@@ -1,7 +1,7 @@
 """What the window shows how fast, what it costs the staining, how soon it is there, whether its memory grows.
 
-    python benchmarks/view.py [--quick] [--pairs 5] [--frames 200] [--memory] [--minutes 10]
-                                                          (about 6 minutes; with --memory 10 more)
+    python benchmarks/view.py [--quick] [--pairs 5] [--frames 200]                              (about 6 minutes)
+    python benchmarks/view.py --only memory [--minutes 10]
 
 One process, as `livestain demo` is: Qt on the main thread, the acquisition on another, the engine in its child. The
 window is 1280 x 800 px on a virtual screen (Xvfb), where that is not installed on none.
@@ -61,14 +61,11 @@ def main(asked: argparse.Namespace) -> int:
         import view_qt
 
         app = view_qt.application()
-        report = Report("view", asked)
+        report = Report("view_memory" if asked.only == "memory" else "view", asked)
         camera = ready_camera(SIDE, exposure_ms=0.0)
         parts = {"paint": paint, "throughput": compare_throughput, "latency": frame_to_screen, "start": start}
-        for name, part in parts.items():
-            if asked.only in (None, name):
-                part(report, camera, asked, folder)
-        if asked.memory:
-            memory(report, camera, asked, folder)
+        for name in [asked.only] if asked.only else parts:
+            {**parts, "memory": memory}[name](report, camera, asked, folder)
         del app
     return report.finish()
 
@@ -266,8 +263,7 @@ if __name__ == "__main__":
     parser.add_argument("--frames", type=int, default=None, help="frames of a run: 200, or 40 with --quick")
     parser.add_argument("--seconds", type=float, default=None, help="painting: 20, or 3 with --quick")
     parser.add_argument("--starts", type=int, default=None, help="starts of the demo: 5, or 1 with --quick")
-    parser.add_argument("--memory", action="store_true", help="watch the memory too")
-    parser.add_argument("--minutes", type=float, default=10.0, help="how long, with --memory")
+    parser.add_argument("--minutes", type=float, default=10.0, help="how long the memory is watched")
     parser.add_argument("--only", choices=["paint", "throughput", "latency", "start", "memory"], help="one part alone")
     asked = parser.parse_args()
     asked.pairs = asked.pairs or (1 if asked.quick else 5)
