@@ -156,8 +156,9 @@ def _information(x: Plane, y: Plane, window: Plane) -> tuple[float, float]:
     var_x = np.maximum(_blur_valid(x * x, window) - mean_x**2, 0.0)
     var_y = np.maximum(_blur_valid(y * y, window) - mean_y**2, 0.0)
     covariance = _blur_valid(x * y, window) - mean_x * mean_y
+    var_y[var_y < _TINY] = 0.0
     gain = np.maximum(covariance / (var_y + _TINY), 0.0)
-    gain[(var_y < _TINY) | (var_x < _TINY)] = 0.0
+    gain[(var_y == 0.0) | (var_x < _TINY)] = 0.0
     rest = np.maximum(var_x - gain * covariance, _TINY)
     kept = np.log10(1.0 + gain**2 * var_y / (rest + _VIF_NOISE))
     return float(kept.sum()), float(np.log10(1.0 + var_y / _VIF_NOISE).sum())

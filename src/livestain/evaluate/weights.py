@@ -59,11 +59,11 @@ def fetch_lpips(archive: Path | None = None, progress: Progress = lambda done, t
     """
     with tempfile.TemporaryDirectory(prefix="livestain-") as folder:
         source = _download(Path(folder) / ARCHIVE, progress) if archive is None else archive
-        tensors = convert_archive(source)
+        tensors = convert_archive(source, SHA256)
     return _save(tensors, lpips_file())
 
 
-def convert_archive(archive: Path, sha256: str = SHA256) -> Tensors:
+def convert_archive(archive: Path, sha256: str) -> Tensors:
     """Return the tensors of the package's AlexNet: ``conv0.kernel`` (Y, X, in, out) to ``head4`` (channels,) float32.
 
     Raises
