@@ -10,6 +10,10 @@ from livestain.train.recipe import Recipe
 RECIPES = {
     "simulate": "simulate",
     "paired": "paired",
+    "gan": "gan",
+    "cyclegan": "cyclegan",
+    "mvs-cyclegan": "mvs_cyclegan",
+    "utom": "utom",
 }
 """Name on the command line -> module in this folder, whose class `RECIPE` it is."""
 
