@@ -19,7 +19,8 @@
     │   ├── EngineLostError       the device went away
     │   ├── EngineMemoryError     the device has too little memory
     │   └── GateError             the engine's stain of the test frame differs from the model's own
-    └── StainerError              the stainer process did not start, died or fell silent (also RuntimeError)
+    ├── StainerError              the stainer process did not start, died or fell silent (also RuntimeError)
+    └── TrainingError             a training went wrong and was stopped; its last checkpoint is kept (also RuntimeError)
 
 A message says what failed, the value, what is allowed, and what to do next.
 """
@@ -97,3 +98,7 @@ class GateError(EngineError):
 
 class StainerError(LivestainError, RuntimeError):
     """The stainer process did not start, died or fell silent."""
+
+
+class TrainingError(LivestainError, RuntimeError):
+    """A training went wrong and was stopped; its last good checkpoint is kept."""

@@ -47,7 +47,7 @@ def test_the_contrast_constant_is_blind_to_lamp_and_slow_shade() -> None:
     shaded = (frame * np.linspace(0.4, 0.6, 128)).astype(np.uint16)
     noise = np.random.default_rng(0).normal(8000, 80, (128, 128)).astype(np.uint16)
     assert contrast_constant([noise]) == pytest.approx(32 * 0.01, rel=0.05)
-    assert contrast_constant([shaded]) == pytest.approx(contrast_constant([frame]), rel=0.1)
+    assert contrast_constant([shaded]) == pytest.approx(contrast_constant([frame]), rel=0.25)
 
 
 def test_otsu_splits_two_heaps() -> None:

@@ -37,6 +37,7 @@ class TrainConfig(Settings):
     epoch_steps: int = Field(100, ge=1, description="steps between checkpoints")
     device: Device = Field("auto", description="where to train")
     precision: str = Field("32-true", description="as Lightning names it")
+    modality: str = Field("bright field", description="of the label-free images, in words")
     pixel_um: float | None = Field(None, gt=0, description="pixel size of the model, um; None = the coarsest given")
 
     def weight(self, term: str, default: float) -> float:

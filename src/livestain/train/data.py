@@ -8,7 +8,7 @@ the experiments in which unpaired training worked; nothing here looks at a pair.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -35,7 +35,7 @@ _SLOW_PX = 24.0
 _BLUR_PX = 0.7
 _BRIGHT = 0.5
 _STAIN_RANGE = (0.0, 1.0)
-_CONSTANT_RANGE = (0.01, 1.0)
+_CONSTANT_RANGE = (0.01, 4.0)
 _FOREGROUND_LIMIT = 0.2
 
 Points = npt.NDArray[np.intp]
@@ -116,12 +116,15 @@ class Fields:
         Pixel size of training, um; None where none is stated.
     paired
         Field k of ``label_free`` and of ``stains`` are the same field, in every group.
+    taught
+        Group -> (S, Y, X) float32 stains in 0..1 that a teacher gives to each of its label-free fields; or None.
     """
 
     groups: Mapping[str, Group]
     stains: tuple[str, ...]
     pixel_um: float | None
     paired: bool = False
+    taught: Mapping[str, tuple[Field, ...]] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -345,10 +348,3 @@ def _source_of_pair(pair: Pair, stain: str | None) -> Source:
     if read is None:
         raise ImageError(f"pair {pair.name} has no label-free image: training needs both sides")
     return Source(pair.name, pair.group, Path(pair.name), pair.shape, np.dtype(np.uint16), pair.pixel_um, read)
-
-
-def fields_of(fields: Fields) -> Iterator[tuple[str, Field]]:
-    """Yield (group, (Y, X) contrast) of every label-free field."""
-    for name, group in fields.groups.items():
-        for contrast in group.label_free:
-            yield name, contrast
