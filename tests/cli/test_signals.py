@@ -64,18 +64,19 @@ def test_ctrl_c_at_the_birth_of_the_stainer_ends_in_order(delay_s: float, model_
         check_closed(tmp_path / "run", failed=0)
 
 
-def interrupt(model: Path, run: Path, times: int) -> tuple[int, str, str]:
-    """Send Ctrl-C to a demo that has recorded some frames; returns its exit code, stdout and stderr."""
+def interrupt(model: Path, run: Path, times: int, number: int = signal.SIGINT) -> tuple[int, str, str]:
+    """Send Ctrl-C (or another signal) to a demo that has recorded some frames; returns exit code, stdout, stderr."""
     with demo(model, run) as process:
         await_that(lambda: len(raw_rows(run)) > 10)
         for _ in range(times):
-            os.killpg(process.pid, signal.SIGINT)
+            os.killpg(process.pid, number)
         out, err = process.communicate(timeout=PATIENCE_S)
     return process.returncode, out.decode(), err.decode()
 
 
-def test_ctrl_c_saves_what_came_and_closes_the_run(model_folder: Path, tmp_path: Path) -> None:
-    code, out, err = interrupt(model_folder, tmp_path / "run", times=1)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "log-out"])
+def test_being_told_to_end_saves_what_came_and_closes_the_run(number: int, model_folder: Path, tmp_path: Path) -> None:
+    code, out, err = interrupt(model_folder, tmp_path / "run", times=1, number=number)
     assert code == 130, err
     assert "Traceback" not in err
     counters = check_closed(tmp_path / "run", failed=0)

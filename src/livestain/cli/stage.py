@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import typer
 
 from livestain.errors import UserError
-from livestain.view.app import probe, run_with_window
+from livestain.view.app import hearing_the_end, probe, run_with_window
 
 if TYPE_CHECKING:
     from livestain.session.session import Session
@@ -55,16 +55,14 @@ class Terminal:
     def interruptible(self) -> Iterator[None]:
         """Hear Ctrl-C once: held down, it would cost frames while what was received is being saved."""
 
-        def interrupt(*_: object) -> None:
+        def interrupt() -> None:
             # First of all: a second one inside `set` would wait for itself.
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
             self.stop.set()
 
-        before = signal.signal(signal.SIGINT, interrupt)
-        try:
+        with hearing_the_end(interrupt):
             yield
-        finally:
-            signal.signal(signal.SIGINT, before)
 
 
 def on_stage(view: bool | None, work: Callable[[Stage], int]) -> int:

@@ -6,9 +6,11 @@ import importlib.metadata
 import importlib.util
 import os
 import re
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +40,15 @@ def probe() -> str:
     all where the answer is plain (not installed, no display).
     """
     return _not_installed() or _no_display() or _does_not_start()
+
+
+@contextmanager
+def hearing_the_end(heard: Callable[[], object]) -> Iterator[None]:
+    """Call ``heard`` on Ctrl-C, and when the system asks the program to end (log-out, shut-down); main thread only."""
+    with ExitStack() as stack:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            stack.callback(signal.signal, number, signal.signal(number, lambda *_: heard()))
+        yield
 
 
 def run_with_window(work: Callable[[Shell], int]) -> int:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from qtpy.QtCore import QEventLoop, QLocale, QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QApplication, QLabel, QProgressBar, QVBoxLayout, QWidget
 
 from livestain.view import theme
+from livestain.view.app import hearing_the_end
 from livestain.view.closing import CloseQuestion
 from livestain.view.memory import Memory
 
@@ -98,7 +98,7 @@ class Shell(QObject):
         self._starting.stop_asked.connect(self.stop.set)
         self._starting.left.connect(self._loop.quit)
         self._starting.show()
-        with _interrupts(self._interrupt), errors_told(self._tell):
+        with hearing_the_end(self._interrupt), errors_told(self._tell):
             thread.start()
             with _ticking(self._tick):
                 self._loop.exec()
@@ -242,7 +242,7 @@ def show_until_closed(window: QWidget) -> None:
     pressed: list[bool] = []
     window.show()
     with (
-        _interrupts(lambda: pressed.append(True)),
+        hearing_the_end(lambda: pressed.append(True)),
         errors_told(lambda text: window.tell(text, "amber")),
         _ticking(lambda: window.close() if pressed else None),
     ):
@@ -267,15 +267,6 @@ def errors_told(tell: Callable[[str], None]) -> Iterator[None]:
         yield
     finally:
         sys.excepthook = before
-
-
-@contextmanager
-def _interrupts(heard: Callable[[], None]) -> Iterator[None]:
-    before = signal.signal(signal.SIGINT, lambda *_: heard())
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
