@@ -350,7 +350,7 @@ def test_a_session_that_fails_while_the_window_is_open_is_said_and_the_picture_s
     look(window)
     assert set(window.bars.texts) == {"the run could not be opened: disk full", "no more pictures"}
     assert window.state.picture is last
-    assert window.status_dock.readings["Engine"] == "warming up"
+    assert window.status_dock.readings["Engine"] == "–"
 
 
 def test_two_windows_on_one_session_live_and_close_apart(
