@@ -1,6 +1,6 @@
 """The losses of the unpaired recipes: functions of tensors, each with the number of its equation.
 
-A is label-free contrast, B the stain, both in -1..1; ``to_b`` (G_A of the paper) goes from A to B and ``to_a`` (G_B)
+A is label-free contrast, B the stain, on scales alike; ``to_b`` (G_A of the paper) goes from A to B and ``to_a`` (G_B)
 back; D_A and D_B judge planes of A and of B. Every norm is a mean over all elements.
 
 Equations (1) to (14): Lin et al., Chinese Optics 2026, doi 10.37188/CO.2026-0021. Saliency: Li et al., Light: Science &

@@ -6,7 +6,8 @@ silent the CycleGAN reference decides: weights cycle 10, identity 5, GAN 1; an i
 The paper trains one stain at a time; for S stains, ours: identity asks each stain, given alone, back in its own place,
 and contrast repeated S times goes into the inverse.
 
-Stains are in -1..1; contrast is in units of `UNIT` (-4..4, sd about 0.3), so that both weigh alike in every equation.
+Stains are in typical nuclei (0..2), contrast in units of `UNIT` (-4..4, sd about 0.3): so both weigh alike in every
+equation, and both have their background at 0.
 
 `FULL_SIZE` is the paper's size. The defaults are what a CPU can do: the live generator without normalisation,
 discriminators with spectral norm, crops of 64 px centred on foreground.
@@ -22,10 +23,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from livestain.train.adversarial import fixed, grained, make_generator, make_inverse, make_judge, signed
+from livestain.train.adversarial import fixed, grained, in_nuclei, make_generator, make_inverse, make_judge
 from livestain.train.config import TrainConfig
 from livestain.train.crops import Batch
-from livestain.train.data import UNIT
+from livestain.train.data import FULL_SCALE, UNIT
 from livestain.train.losses import cycle_loss, discriminator_loss, gan_loss, identity_loss
 from livestain.train.pool import ImagePool
 from livestain.train.recipe import Recipe, Term, Turn
@@ -146,13 +147,13 @@ def make_pass(networks: Mapping[str, nn.Module], batch: Batch) -> Pass:
     generator, inverse = networks["generator"], networks["inverse"]
 
     def to_b(contrast: Tensor) -> Tensor:
-        return signed(generator(UNIT * contrast))
+        return in_nuclei(generator(UNIT * contrast))
 
     def to_a(stains: Tensor) -> Tensor:
-        answer: Tensor = inverse((stains + 1) / 2) / UNIT
+        answer: Tensor = inverse(stains / FULL_SCALE) / UNIT
         return answer
 
-    a, b = batch.a / UNIT, signed(batch.b)
+    a, b = batch.a / UNIT, in_nuclei(batch.b)
     return Pass(a=a, b=b, fake_a=to_a(b), fake_b=to_b(a), to_a=to_a, to_b=to_b)
 
 

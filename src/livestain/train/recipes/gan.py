@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from livestain.train.adversarial import fixed, grained, make_generator, make_judge, signed
+from livestain.train.adversarial import fixed, grained, in_nuclei, make_generator, make_judge
 from livestain.train.crops import Batch
 from livestain.train.losses import discriminator_loss, equivariance_loss, gan_loss, local_energy, position_loss
 from livestain.train.recipe import Recipe, Term, Turn
@@ -49,7 +49,7 @@ class Gan(Recipe):
         generator, judge = networks["generator"], networks["judge"]
 
         def verdicts(stains: Tensor) -> Tensor:
-            answer: Tensor = judge(grained(self.config, signed(stains), rng))
+            answer: Tensor = judge(grained(self.config, in_nuclei(stains), rng))
             return answer
 
         fake = generator(batch.a)

@@ -4,7 +4,7 @@
 the following, and we decided:
 
 - the weight of the mask loss (that of identity, since it has the same form), and what fills a hidden block: 0 in A,
-  which is its mean, and each plane's own mean in B, since -1 would look like background;
+  which is its mean, and each plane's own mean in B, since black would look like background;
 - how blocks are drawn: exactly a quarter of those of each plane, anew in every step;
 - when stage 1 "has converged": when the mean of identity + mask loss over three epochs falls by less than 1 % in one
   epoch, or else at epoch 10 of 60 (never after 15, whatever is asked for); then the cycle's weight grows from 0 over

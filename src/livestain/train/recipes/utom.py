@@ -13,7 +13,6 @@ import math
 import torch
 from torch import Tensor
 
-from livestain.train.data import FULL_SCALE
 from livestain.train.losses import local_energy, saliency, saliency_loss
 from livestain.train.recipe import Term
 from livestain.train.recipes.cyclegan import EPOCHS, FULL_SIZE, CycleGan, Pass
@@ -21,7 +20,7 @@ from livestain.train.recipes.cyclegan import EPOCHS, FULL_SIZE, CycleGan, Pass
 __all__ = ["FULL_SIZE", "RECIPE", "Utom"]
 
 SALIENCY = 50.0
-_SALIENT_STAIN = 2 * (0.5 / FULL_SCALE) - 1  # of -1..1
+_SALIENT_STAIN = 0.5
 
 
 class Utom(CycleGan):
