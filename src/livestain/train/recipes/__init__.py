@@ -10,6 +10,7 @@ from livestain.train.recipe import Recipe
 RECIPES = {
     "simulate": "simulate",
     "paired": "paired",
+    "distill": "distill",
     "gan": "gan",
     "cyclegan": "cyclegan",
     "mvs-cyclegan": "mvs_cyclegan",
