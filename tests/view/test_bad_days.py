@@ -21,6 +21,7 @@ from pytestqt.qtbot import QtBot
 from qtpy import API
 from qtpy.QtCore import QSettings, Qt
 from qtpy.QtGui import QImage
+from qtpy.QtWidgets import QDockWidget
 
 from livestain.frames import Counts, Key
 from livestain.view.picture import LayerInfo, Picture
@@ -274,6 +275,24 @@ def test_a_window_that_was_closed_on_a_screen_that_is_gone_opens_in_sight(elsewh
     assert elsewhere[0]["looks"][-1]["screen"] == "second"
     assert len({look["screen"] for look in elsewhere[1]["looks"]}) == 1
     assert elsewhere[1]["in sight"]
+
+
+def test_docks_that_a_small_window_hid_are_there_in_a_large_one(
+    qtbot: QtBot, opened: Open, settings: QSettings
+) -> None:
+    small = opened(FeedDouble())
+    small.resize(500, 400)
+    qtbot.waitUntil(lambda: not small.layers.isVisible())
+    small.close()
+    settings.remove("window/geometry")  # as Qt refuses one that was kept on a much larger screen
+    large = opened(FeedDouble())
+    assert (large.width(), large.layers.isVisible(), large.status_dock.isVisible()) == (1280, True, True)
+
+
+def test_the_docks_at_the_side_cannot_be_closed_as_nothing_would_bring_them_back(opened: Open) -> None:
+    window = opened(FeedDouble())
+    for dock in (window.layers, window.status_dock):
+        assert not dock.features() & QDockWidget.DockWidgetFeature.DockWidgetClosable
 
 
 @pytest.mark.parametrize(("which", "language"), [(0, "de_DE"), (1, "zh_CN")])

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QObject, QSettings, Qt, QTimer, Signal
 from qtpy.QtGui import QCloseEvent, QHideEvent, QKeyEvent, QResizeEvent, QShowEvent
-from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QLineEdit, QMainWindow, QPlainTextEdit, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QAbstractSpinBox,
+    QApplication,
+    QDockWidget,
+    QLineEdit,
+    QMainWindow,
+    QPlainTextEdit,
+    QVBoxLayout,
+    QWidget,
+)
 
 from livestain.frames import Key
 from livestain.view import theme
@@ -98,6 +107,8 @@ class Window(QMainWindow):
         self._connect()
         if not self._memory.restore(self, self.state):
             self.resizeDocks([self.layers, self.status_dock], [505, 235], Qt.Orientation.Vertical)
+        for dock in (self.layers, self.status_dock):
+            dock.setVisible(not self._docks_away)  # kept from a small window, whose size may not have come back
         self._show_layout()
         self._look()
         feed.start(self._woken.emit)
@@ -161,7 +172,10 @@ class Window(QMainWindow):
         self.layers.setObjectName("layers")
         self.status_dock = StatusDock(self.feed.caution, known, self)
         self.log_dock = LogDock(self)
+        feature = QDockWidget.DockWidgetFeature
         for dock in (self.layers, self.status_dock):
+            # Not closable: nothing in the window would bring them back.
+            dock.setFeatures(feature.DockWidgetMovable | feature.DockWidgetFloatable)
             self.addDockWidget(right, dock)
         self.addDockWidget(below, self.log_dock)
         self.log_dock.hide()
