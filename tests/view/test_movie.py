@@ -220,7 +220,8 @@ def test_the_dialog_says_what_it_would_be_or_why_it_cannot_be(
     state.set_picture(run.picture(Key(0, 1, 0)))
     dialog = MovieDialog(path, state, (1, 6, 1))
     qtbot.addWidget(dialog)
-    assert dialog.path == path.with_suffix(".mp4")
+    assert dialog.path == path / "export" / "run.mp4"
+    assert (dialog.file.text(), dialog.where.toolTip()) == ("run.mp4", str(path / "export"))
     assert "6 frames, 0.6 s" in dialog.told.text()
     dialog.first.setValue(5)
     dialog.last.setValue(2)
@@ -229,11 +230,14 @@ def test_the_dialog_says_what_it_would_be_or_why_it_cannot_be(
     dialog.first.setValue(1)
     dialog.fps.setValue(4)
     dialog.kind.setCurrentIndex(1)
-    assert dialog.path == path.with_suffix(".gif")
-    dialog.save.click()
-    qtbot.waitUntil(lambda: dialog.told.text().startswith("saved: "), timeout=20_000)
-    assert len(frames_of(path.with_suffix(".gif"))) == 2
-    assert dialog.path == path.with_name("run_002.gif")
+    assert not (path / "export").exists()
+    with qtbot.waitSignal(dialog.written, timeout=20_000) as written:
+        dialog.save.click()
+    assert written.args == [str(path / "export" / "run.gif")]
+    assert len(frames_of(path / "export" / "run.gif")) == 2
+    assert (dialog.file.text(), dialog.save.isEnabled()) == ("run.gif", False)
+    dialog.fps.setValue(5)
+    assert (dialog.file.text(), dialog.save.isEnabled()) == ("run_002.gif", True)
 
 
 def test_a_dialog_that_is_cancelled_or_closed_leaves_no_file(
@@ -267,4 +271,4 @@ def test_a_dialog_that_is_cancelled_or_closed_leaves_no_file(
             QTest.keyClick(dialog, Qt.Key.Key_Escape)
         assert not dialog.isVisible() or end == "cancel"
         assert not dialog.job.running
-        assert not list(path.parent.glob("*.mp4*"))
+        assert not list(path.parent.rglob("*.mp4*"))

@@ -303,19 +303,26 @@ def test_settings_come_back_through_json() -> None:
     shown = state()
     shown.set_mode("curtain")
     shown.set_palette(SECOND)
-    shown.set_layer(0, opacity=0.5, limits=(100.0, 900.0), locked=True)
-    shown.set_layer(1, gamma=2.0, limits=(7.0, 70.0))
+    shown.set_layer(0, opacity=0.5)
+    shown.set_layer(1, gamma=2.0)
     shown.set_layer(3, visible=False)
     again = state()
     again.restore(json.loads(json.dumps(shown.settings())))
     assert again.mode == "curtain"
     assert again.views[0] == shown.views[0]
     assert again.views[1].gamma == 2.0
-    assert again.views[1].limits == NUCLEI.limits, "limits that were not locked are not kept"
     assert [view.color for view in again.views] == [view.color for view in shown.views]
     assert not again.views[3].visible
-    again.set_picture(picture(ramp(0, 60000)))
-    assert again.views[0].limits == (100.0, 900.0)
+
+
+def test_limits_and_locks_of_one_run_are_not_those_of_the_next() -> None:
+    shown = state()
+    shown.set_layer(1, limits=(7.0, 70.0))
+    shown.lock_all(True)
+    again = state()
+    again.restore(shown.settings())
+    assert [view.limits for view in again.views] == [view.limits for view in state().views]
+    assert not any(view.locked for view in again.views)
 
 
 def test_two_layers_of_one_label_are_kept_apart() -> None:
@@ -337,11 +344,8 @@ DAMAGED: list[tuple[str, Any, int]] = [
     ("a gamma in words", {"layers": {"label-free: BF": {"gamma": "much"}}}, 1),
     ("an opacity that is yes", {"layers": {"label-free: BF": {"opacity": True}}}, 1),
     ("a visibility that is 0", {"layers": {"label-free: BF": {"visible": 0}}}, 1),
-    ("three limits", {"layers": {"label-free: BF": {"locked": True, "limits": [1, 2, 3]}}}, 1),
-    ("limits the wrong way", {"layers": {"label-free: BF": {"locked": True, "limits": [9, 3]}}}, 1),
-    ("endless limits", {"layers": {"label-free: BF": {"limits": [0, float("inf")]}}}, 1),
     ("a number of 400 digits", {"layers": {"label-free: BF": {"gamma": 10**400}}}, 1),
-    ("a lock without limits", {"layers": {"label-free: BF": {"locked": True}}}, 0),
+    ("an endless opacity", {"layers": {"label-free: BF": {"opacity": float("inf")}}}, 1),
     ("a layer that is not here", {"layers": {"virtual: lipids": {"gamma": 2.0}}}, 0),
     ("an unknown table", {"weather": "fine"}, 0),
 ]
@@ -361,6 +365,6 @@ def test_damaged_settings_change_nothing_and_are_logged(
 
 def test_kept_values_beyond_their_range_are_brought_into_it() -> None:
     shown = state(DAPI)
-    shown.restore({"layers": {"measured: DAPI": {"gamma": 50, "opacity": -3, "locked": True, "limits": [10, 60000]}}})
+    shown.restore({"layers": {"measured: DAPI": {"gamma": 50, "opacity": -3}}})
     view = shown.views[0]
-    assert (view.gamma, view.opacity, view.limits, view.locked) == (5.0, 0.0, (10.0, 4095.0), True)
+    assert (view.gamma, view.opacity) == (5.0, 0.0)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QLocale, QSettings, Qt
+from qtpy.QtGui import QImage
 from qtpy.QtWidgets import QLineEdit
 
 from livestain.frames import InputCheck
@@ -17,6 +18,7 @@ from livestain.view.commands import ALL
 from livestain.view.movie_dialog import MovieDialog
 from livestain.view.notes import NoteDialog
 from livestain.view.shell import errors_told
+from livestain.view.snapshot import natural_size
 from livestain.view.window import Window
 from tests.view.doubles import CAUTION, FeedDouble, SessionDouble, picture
 
@@ -457,14 +459,16 @@ def test_a_snapshot_lies_in_the_run_with_its_values(
     qtbot.waitUntil(lambda: window.state.picture is not None)
     press(qtbot, window, Qt.Key.Key_P)
     qtbot.waitUntil(lambda: any("Snapshot saved" in text for text in window.bars.texts))
-    names = {path.name for path in (tmp_path / "snapshots").iterdir()}
+    names = {path.name for path in (tmp_path / "export").iterdir()}
     assert names == {"p000-t00003-z000.png", "p000-t00003-z000.tif"}
+    saved = QImage(str(tmp_path / "export" / "p000-t00003-z000.png"))
+    assert (saved.width(), saved.height()) == natural_size(window.state), "the whole image without margins"
 
 
 def test_a_snapshot_that_cannot_be_saved_says_why(
     qtbot: QtBot, make: MakeWindow, feed: FeedDouble, session: SessionDouble, tmp_path: Path
 ) -> None:
-    (tmp_path / "snapshots").write_text("in the way")
+    (tmp_path / "export").write_text("in the way")
     window = make(feed, session)
     press(qtbot, window, Qt.Key.Key_P)
     assert "no picture yet" in window.bars.texts[0]
@@ -483,8 +487,11 @@ def test_a_note_goes_to_the_session_with_the_key_of_the_picture(
     press(qtbot, window, Qt.Key.Key_N)
     (dialog,) = window.findChildren(NoteDialog)
     dialog.text.setText("drug added")
+    window.deeds.note()
+    assert window.findChildren(NoteDialog) == [dialog], "a second N brings the one back"
     dialog.accept()
     assert session.notes == [("drug added", (0, 3, 0))]
+    assert window.bars.texts == ("Note saved at t 3: drug added",)
 
 
 def test_the_movie_dialog_offers_the_time_points_there_are(

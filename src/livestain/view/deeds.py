@@ -13,6 +13,7 @@ from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import QDialog
 
 from livestain.errors import LivestainError
+from livestain.frames import Key
 from livestain.model.description import read_description
 from livestain.store.run import add_note
 from livestain.view.movie import same_look
@@ -20,7 +21,7 @@ from livestain.view.movie_dialog import MovieDialog
 from livestain.view.notes import NoteDialog, SaveNote
 from livestain.view.picture import Picture
 from livestain.view.sheets import Sheet, card_html, shortcuts_html
-from livestain.view.snapshot import save_png, save_tiff
+from livestain.view.snapshot import EXPORT_FOLDER, make_export_folder, save_png, save_tiff
 from livestain.view.state import ViewState
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Deeds(QObject):
         }  # fmt: skip
 
     def snapshot(self) -> None:
-        """Save the picture as it is drawn (PNG) and its raw values (TIFF) into the run's ``snapshots``.
+        """Save the whole image as its layers are shown (PNG) and its raw values (TIFF), into the run's ``export``.
 
         On a thread of its own; a bar says where.
         """
@@ -54,22 +55,19 @@ class Deeds(QObject):
             window.tell("there is no picture yet to save")
             return
         look = same_look(window.state)
-        size = window.canvas.width(), window.canvas.height()
-        folder = (window.run or Path.cwd()) / "snapshots"
-        save = partial(self._save, folder, look, window.state.picture, size, window.caption)
+        folder = (window.run or Path.cwd()) / EXPORT_FOLDER
+        save = partial(self._save, folder, look, window.state.picture, window.caption)
         threading.Thread(target=save, name="livestain-snapshot", daemon=True).start()
 
-    def _save(self, folder: Path, look: ViewState, picture: Picture, size: tuple[int, int], caption: str) -> None:
+    def _save(self, folder: Path, look: ViewState, picture: Picture, caption: str) -> None:
         feed = self._window.feed
         p, t, z = picture.key
         name = f"p{p:03d}-t{t:05d}-z{z:03d}"
         facts = {"run": feed.title, "key": str(picture.key)}
         look.set_picture(picture)
         try:
-            folder.mkdir(exist_ok=True)  # not its parents: a run that is gone is not begun anew
-            png = save_png(
-                folder / f"{name}.png", look, pixel_um=feed.pixel_um, caption=caption, size=size, facts=facts
-            )
+            make_export_folder(folder)
+            png = save_png(folder / f"{name}.png", look, pixel_um=feed.pixel_um, caption=caption, facts=facts)
             save_tiff(folder / f"{name}.tif", picture, feed.layers, feed.pixel_um, facts)
         except (OSError, LivestainError) as error:
             self._saved.emit(f"The snapshot could not be saved: {error}", "red")
@@ -82,7 +80,10 @@ class Deeds(QObject):
         if window.run is None:
             window.tell("nothing is recorded: a movie is made from a run folder")
             return
-        self._open(MovieDialog(window.run, window.state, window.feed.extent(), window))
+        if not self._is_open(MovieDialog):
+            dialog = MovieDialog(window.run, window.state, window.feed.extent(), window)
+            dialog.written.connect(lambda path: window.tell(f"Movie saved: {path}", "plain"))
+            self._open(dialog)
 
     def note(self) -> None:
         """Ask for a note about the time point shown."""
@@ -91,8 +92,14 @@ class Deeds(QObject):
         if save is None:
             window.tell("nothing is recorded: a note has no place")
             return
-        picture = window.state.picture
-        self._open(NoteDialog(save, picture.key if picture is not None else None, window))
+        if not self._is_open(NoteDialog):
+            picture = window.state.picture
+            self._open(NoteDialog(partial(self._note, save), picture.key if picture is not None else None, window))
+
+    def _note(self, save: SaveNote, text: str, key: Key | None) -> None:
+        save(text, key)
+        about = f"at t {key.t}" if key is not None else "about the run"
+        self._window.tell(f"Note saved {about}: {text}", "plain")
 
     def _save_note(self) -> SaveNote | None:
         """Return what writes a note: the session while it has a run, else the closed run's ledger."""
@@ -102,6 +109,15 @@ class Deeds(QObject):
         if session is not None:
             return session.note
         return partial(add_note, run)
+
+    def _is_open(self, kind: type[QDialog]) -> bool:
+        """Whether such a dialog is there already; it is then brought to the front, with what was typed."""
+        for dialog in self._window.findChildren(kind):
+            if dialog.isVisible():
+                dialog.raise_()
+                dialog.activateWindow()
+                return True
+        return False
 
     def _open(self, dialog: QDialog) -> None:
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
@@ -117,7 +133,7 @@ class Deeds(QObject):
 
     def shortcuts(self) -> None:
         """Show the keys."""
-        self._show("shortcuts", "Shortcuts", shortcuts_html(), (520, 520))
+        self._show("shortcuts", "Shortcuts", shortcuts_html(self._window.actions_by_name), (520, 520))
 
     def _show(self, name: str, title: str, html: str, size: tuple[int, int]) -> None:
         sheet = self._sheets.get(name)

@@ -17,15 +17,14 @@ _LARGEST = 1e9
 
 
 def fields_of(view: LayerView) -> dict[str, object]:
-    """Return the fields of a view that are kept, fit for JSON; limits only when they are locked."""
-    kept = {name: getattr(view, name) for name in ("visible", "color", "opacity", "gamma", "locked")}
-    return {**kept, "limits": list(view.limits)} if view.locked else kept
+    """Return the fields of a view that are kept, fit for JSON; limits and locks are of a run, not of the user."""
+    return {name: getattr(view, name) for name in _WELL_FORMED}
 
 
 def parse_fields(label: str, kept: Mapping[str, object]) -> dict[str, Any]:  # Any: of any field of LayerView
     """Return the fields that are well formed, ready for `dataclasses.replace`; the others are named in the log.
 
-    A lock without limits to hold is left out. Ranges are not looked at: the state brings values into theirs.
+    Ranges are not looked at: the state brings values into theirs.
     """
     fields: dict[str, Any] = {}
     for name, value in kept.items():
@@ -33,11 +32,6 @@ def parse_fields(label: str, kept: Mapping[str, object]) -> dict[str, Any]:  # A
             fields[name] = value
         else:
             log.warning("kept display setting %s = %r of layer %r is not usable: ignored", name, value, label)
-    limits = fields.pop("limits", None)
-    if limits is not None:
-        fields.update(limits=tuple(limits), limits_set=True)
-    elif fields.get("locked"):
-        fields.pop("locked")
     return fields
 
 
@@ -53,15 +47,9 @@ def _is_color(value: object) -> bool:
     return isinstance(value, str) and _COLOR.fullmatch(value) is not None
 
 
-def _are_limits(value: object) -> bool:
-    return isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_number, value)) and value[0] < value[1]
-
-
 _WELL_FORMED: dict[str, Callable[[object], bool]] = {
     "visible": _is_flag,
     "color": _is_color,
     "opacity": _is_number,
     "gamma": _is_number,
-    "locked": _is_flag,
-    "limits": _are_limits,
 }

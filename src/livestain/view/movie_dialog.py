@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtWidgets import (
     QApplication,
     QComboBox,
@@ -22,10 +22,10 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from livestain.errors import UserError
+from livestain.errors import LivestainError, UserError
 from livestain.frames import Key
 from livestain.view.movie import ENDINGS, FPS, MovieJob, MoviePlan, check_movie
-from livestain.view.snapshot import free_name
+from livestain.view.snapshot import EXPORT_FOLDER, free_name, make_export_folder
 from livestain.view.state import ViewState
 
 _LOOK_MS = 100
@@ -44,7 +44,11 @@ class MovieDialog(QDialog):
         How layers are shown; copied when the movie begins. Its picture says the place.
     extent
         Numbers of positions, time points and z sections there are.
+
+    ``written(str)``: the path of a movie that is whole.
     """
+
+    written = Signal(str)
 
     def __init__(
         self, run: Path, state: ViewState, extent: tuple[int, int, int], parent: QWidget | None = None
@@ -60,7 +64,10 @@ class MovieDialog(QDialog):
         self.fps = _number(int(FPS[0]), int(FPS[1]), _USUAL_FPS)
         self.kind = QComboBox()
         self.kind.addItems(["MP4 (for slides and the web)", "GIF (short, smaller picture)"])
-        self.file = QLineEdit(str(free_name(run.parent / f"{run.name}.mp4")))
+        self.folder = run / EXPORT_FOLDER
+        self.file = QLineEdit(free_name(self.folder / f"{run.name}.mp4").name)
+        self.where = QLabel()
+        self.where.setProperty("role", "muted")
         self.choose = QPushButton("Choose ...")
         self.told = QLabel()
         self.told.setWordWrap(True)
@@ -94,7 +101,7 @@ class MovieDialog(QDialog):
     @property
     def path(self) -> Path:
         """The file that is chosen."""
-        return Path(self.file.text().strip())
+        return self.folder / self.file.text().strip()
 
     def done(self, result: int) -> None:
         """Close, also by Escape; what is under way is cancelled, no half movie is left."""
@@ -120,6 +127,7 @@ class MovieDialog(QDialog):
         form.addRow("Time points a second", rate)
         form.addRow("Format", self.kind)
         form.addRow("File", file)
+        form.addRow("", self.where)
         layout = QVBoxLayout(self)
         layout.setSpacing(10)
         layout.addLayout(form)
@@ -129,18 +137,27 @@ class MovieDialog(QDialog):
         self.progress.setValue(0)
 
     def _choose(self) -> None:
-        name, _ = QFileDialog.getSaveFileName(self, "Movie", self.file.text(), "Movies (*.mp4 *.gif)")
+        begin = self.path if self.folder.is_dir() else self._run / self.path.name
+        name, _ = QFileDialog.getSaveFileName(self, "Movie", str(begin), "Movies (*.mp4 *.gif)")
         if name:
-            self.file.setText(name)
+            self.folder = Path(name).parent
+            self.file.setText(Path(name).name)
+            self._check()
 
     def _set_kind(self, index: int) -> None:
-        self.file.setText(str(free_name(self.path.with_suffix(ENDINGS[index]))))
+        self.file.setText(free_name(self.path.with_suffix(ENDINGS[index])).name)
 
     def _check(self) -> None:
         """Say what it would be, or why it cannot be."""
         plan = self.plan
+        if self.job is not None and self.path == self.job.written:
+            # Another movie: the name of the last one is taken.
+            self.file.setText(free_name(self.path).name)
+        self._tell_where()
+        # The run's own folder for exports is made when there is something to put into it.
+        path = self.path if self.folder.is_dir() else self.folder.parent / self.path.name
         try:
-            check_movie(self.path, plan, self._extent)
+            check_movie(path, plan, self._extent)
         except UserError as error:
             self._tell(str(error), bad=True)
             self.save.setEnabled(False)
@@ -152,6 +169,11 @@ class MovieDialog(QDialog):
     def _save_or_cancel(self) -> None:
         if self.job is not None and self.job.running:
             self.job.cancel()
+            return
+        try:
+            make_export_folder(self.folder)
+        except LivestainError as error:
+            self._tell(str(error), bad=True)
             return
         self.job = MovieJob(self.path, self._run, self._state, self.plan)
         self.progress.setRange(0, self.job.total)
@@ -172,9 +194,13 @@ class MovieDialog(QDialog):
             self._tell(job.problem or "cancelled, no file was written", bad=bool(job.problem))
             return
         self._tell(f"saved: {job.written}")
-        self.file.blockSignals(True)
-        self.file.setText(str(free_name(self.path)))
-        self.file.blockSignals(False)
+        self.save.setEnabled(False)
+        self.written.emit(str(job.written))
+
+    def _tell_where(self) -> None:
+        text = self.where.fontMetrics().elidedText(f"in {self.folder}", Qt.TextElideMode.ElideMiddle, _WIDTH_PX - 120)
+        self.where.setText(text)
+        self.where.setToolTip(str(self.folder))
 
     def _tell(self, text: str, *, bad: bool = False) -> None:
         self.told.setProperty("role", "bad" if bad else "muted")

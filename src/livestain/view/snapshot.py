@@ -20,6 +20,9 @@ from livestain.view.render import render
 from livestain.view.state import ViewState
 from livestain.view.viewport import GAP
 
+EXPORT_FOLDER = "export"
+"""Folder within a run for what a person takes out of it; as `livestain export` has it."""
+
 LARGE_PX = 1024
 """Small images are enlarged to at most this length, so that their mark can be read."""
 
@@ -35,6 +38,14 @@ def free_name(path: Path) -> Path:
         number += 1
         candidate = path.with_name(f"{stem}_{number:03d}{ending}")
     return candidate
+
+
+def make_export_folder(folder: Path) -> None:
+    """Make a run's folder for exports, but not the run: one that is gone is not begun anew. Raises `StoreError`."""
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise as_store_error(error, f"folder {folder} could not be made") from error
 
 
 def natural_size(state: ViewState, longest_px: int = LONGEST_PX) -> tuple[int, int]:

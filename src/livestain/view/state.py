@@ -13,7 +13,7 @@ from psygnal import Signal
 
 from livestain.frames import Counts
 from livestain.view import kept
-from livestain.view.picture import LayerInfo, Picture
+from livestain.view.picture import NO_STAIN_YET, LayerInfo, Picture
 
 Mode = Literal["composite", "split", "curtain"]
 MODES: tuple[Mode, ...] = ("composite", "split", "curtain")
@@ -78,8 +78,10 @@ class Pane:
 
     layers: tuple[int, ...]
     virtual: bool
-    """Whether a virtual layer is among them: the pane then carries the mark."""
+    """Whether a virtual layer is among them that has a plane in the present picture: the pane then carries the mark."""
     caption: str
+    unstained: str = ""
+    """Where it would show virtual layers and none has a plane: why, in a few words."""
 
 
 @dataclass(slots=True)
@@ -162,10 +164,14 @@ class ViewState:
         measured = [i for i in shown if kinds[i] != "virtual"]
         return (self._pane(measured), self._pane([i for i in shown if kinds[i] != "measured"]))
 
-    def opacity(self, index: int, pane: Pane) -> float:
-        """Return the opacity of a layer in a pane: the label-free layer by itself is shown at full strength."""
+    def opacity(self, index: int) -> float:
+        """Return the opacity of a layer; the label-free one is shown at full strength where nothing lies upon it.
+
+        It is the same in both panes, so that they differ by what is added alone.
+        """
         view = self._shown.views[index]
-        return 1.0 if pane.layers == (index,) and view.info.kind == "label-free" else view.opacity
+        covered = any(self.plane(i) is not None for pane in self.panes() for i in pane.layers if i != index)
+        return view.opacity if covered or view.info.kind != "label-free" else 1.0
 
     # -- changing --------------------------------------------------------------------------------------------------
 
@@ -250,7 +256,7 @@ class ViewState:
     # -- between sessions ------------------------------------------------------------------------------------------
 
     def settings(self) -> dict[str, object]:
-        """Return what is worth keeping between sessions, fit for JSON; limits only of layers that are locked."""
+        """Return what is worth keeping between sessions, fit for JSON; neither limits nor locks."""
         layers = {label: kept.fields_of(view) for label, view in zip(self._labels(), self._shown.views, strict=True)}
         return {"mode": self._shown.mode, "layers": layers}
 
@@ -289,10 +295,14 @@ class ViewState:
             self.layout_changed.emit()
 
     def _pane(self, layers: list[int]) -> Pane:
-        views = self._shown.views
-        virtual = any(views[i].info.kind == "virtual" for i in layers)
+        views, picture = self._shown.views, self._shown.picture
+        stains = [i for i in layers if views[i].info.kind == "virtual"]
+        virtual = any(self.plane(i) is not None for i in stains)
+        unstained = ""
+        if stains and not virtual and picture is not None:
+            unstained = next((picture.states[i] for i in stains if i < len(picture.states)), "") or NO_STAIN_YET
         kinds = dict.fromkeys(views[i].info.kind for i in layers)
-        return Pane(tuple(layers), virtual, " + ".join(kinds) or "nothing shown")
+        return Pane(tuple(layers), virtual, " + ".join(kinds) or "nothing shown", unstained)
 
     def _set_layout(self, name: str, value: object) -> None:
         if getattr(self._shown, name) != value:
