@@ -127,6 +127,12 @@ def test_position_is_judged_without_the_scale_of_the_stain(gain: float, offset: 
     assert float(losses.position_loss(energy, gain * energy + offset)) == pytest.approx(expected, abs=1e-3)
 
 
+def test_a_level_for_each_plane_is_no_position() -> None:
+    energy = losses.local_energy(_cells(1)) + torch.tensor([0.0, 1.0]).reshape(2, 1, 1, 1)
+    levels = torch.tensor([0.0, 1.0]).reshape(2, 1, 1, 1).expand_as(energy)
+    assert float(losses.position_loss(energy, levels)) == pytest.approx(0.8, abs=1e-3)
+
+
 def test_position_asks_no_more_than_enough() -> None:
     energy = losses.local_energy(_cells(1))
     alike = energy + 0.3 * energy.std() * losses.blur(torch.randn(2, 1, 64, 64, dtype=torch.double), 3.0)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +12,11 @@ from torch import Tensor, nn
 from livestain.train.config import TrainConfig
 from livestain.train.crops import Batch
 from livestain.train.cycle_networks import PatchDiscriminator, ResnetGenerator
+from livestain.train.loop import Schedule, fit
+from livestain.train.loop import Training as Loop
 from livestain.train.losses import cover, mask_loss
 from livestain.train.recipe import Recipe, Turn
-from livestain.train.recipes import cyclegan, find_recipe, mvs_cyclegan, utom
+from livestain.train.recipes import cyclegan, find_recipe
 from livestain.train.recipes.mvs_cyclegan import MvsCycleGan, StageSwitch
 
 NAMES = ("gan", "cyclegan", "mvs-cyclegan", "utom")
@@ -194,8 +197,33 @@ def test_a_resumed_training_gives_the_weights_of_an_unbroken_one(name: str) -> N
     torch.testing.assert_close(second.weights(), unbroken.weights(), atol=1e-6, rtol=0)
 
 
+class Numbered:
+    """Batches for the loop; Ctrl-C comes in epoch ``stop``."""
+
+    def __init__(self, stop: int | None = None) -> None:
+        self.stop = stop
+
+    def batch(self, epoch: int, step: int) -> Batch:
+        if epoch == self.stop:
+            raise KeyboardInterrupt
+        return crop_batch(10 * epoch + step)
+
+
+def test_the_papers_recipe_goes_on_under_the_loop_where_it_was_interrupted(tmp_path: Path) -> None:
+    def train(name: str, batches: Numbered, resume: bool = False) -> dict[str, Tensor]:
+        loop = Loop(make("mvs-cyclegan"), 1, Schedule(epochs=4, epoch_steps=2))
+        fit(loop, batches, tmp_path / name, lambda _: None, resume=resume)
+        assert "cycle" in loop.history[-1]
+        return dict(loop.state_dict())
+
+    unbroken = train("unbroken", Numbered())
+    with pytest.raises(KeyboardInterrupt):
+        train("broken", Numbered(stop=2))
+    torch.testing.assert_close(train("broken", Numbered(), resume=True), unbroken, atol=1e-6, rtol=0)
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_the_state_survives_a_file_that_is_read_without_pickle(name: str, tmp_path: Any) -> None:
+def test_the_state_survives_a_file_that_is_read_without_pickle(name: str, tmp_path: Path) -> None:
     training = Training(make(name))
     training.run(2)
     torch.save(training.state(), tmp_path / "state.pt")
@@ -220,12 +248,13 @@ def test_weights_are_those_of_the_table() -> None:
     assert {name: term.weight for name, term in terms.items()} == {"gan": 1, "cycle": 10, "identity": 5, "mask": 5}
 
 
-@pytest.mark.parametrize("module", [cyclegan, mvs_cyclegan, utom], ids=lambda module: module.RECIPE.__name__)
-def test_the_full_size_is_the_papers(module: Any) -> None:
-    config = TrainConfig.model_validate({**module.FULL_SIZE, "recipe": "x"})
+@pytest.mark.parametrize("name", NAMES[1:])
+def test_the_full_size_is_the_papers(name: str) -> None:
+    recipe = make(name, find_recipe(name).full_size)
+    config = recipe.config
     assert (config.learning_rate, config.betas, config.batch, config.crop_px) == (1e-4, (0.5, 0.999), 1, 512)
     with torch.device("meta"):
-        networks = module.RECIPE(config).networks(1)
+        networks = recipe.networks(1)
     kinds = {name: type(net) for name, net in networks.items()}
     assert kinds == {
         "generator": ResnetGenerator,

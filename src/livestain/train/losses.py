@@ -111,8 +111,9 @@ def local_energy(contrast: Tensor) -> Tensor:
 def position_loss(energy: Tensor, stain: Tensor, scale_px: float = 3.0, enough: float = 0.8) -> Tensor:
     """Return L_pos: how far the stain's place is from the energy's, 0 once their correlation is ``enough``.
 
-    ``max(0, enough - r)``, r the mean of Pearson's r at blurs of half the scale and of the scale, over all planes of
-    the batch together: a plane without any cell has no correlation of its own. Mean over the stains.
+    ``max(0, enough - r)``, r the mean of Pearson's r at blurs of half the scale and of the scale. Deviations are those
+    from each plane's own mean, else a level for each plane would do; their products are summed over the batch, since a
+    plane without any cell has no correlation of its own. Mean over the stains.
 
     Parameters
     ----------
@@ -126,8 +127,8 @@ def position_loss(energy: Tensor, stain: Tensor, scale_px: float = 3.0, enough: 
 
 
 def _pearson(one: Tensor, many: Tensor) -> Tensor:
-    x = one - one.mean()
-    y = many - many.mean((0, 2, 3), keepdim=True)
+    x = one - one.mean((2, 3), keepdim=True)
+    y = many - many.mean((2, 3), keepdim=True)
     spread = (x**2).sum() * (y**2).sum((0, 2, 3))
     correlation: Tensor = (x * y).sum((0, 2, 3)) / (spread + _TINY).sqrt()
     return correlation

@@ -53,6 +53,9 @@ class Recipe(ABC):
     defaults: ClassVar[Mapping[str, Any]] = {}
     """What this recipe sets of `TrainConfig` where the user does not."""
 
+    full_size: ClassVar[Mapping[str, Any]] = {}
+    """What the preset ``paper`` sets over ``defaults``: the published networks, crops and rates."""
+
     generator: ClassVar[str] = "generator"
     """The network that is averaged and exported: contrast (N, 1, Y, X) float32 -> stains (N, S, Y, X) float32 on the
     scale 0..1 (it may overshoot; export clips). It has ``stride: int``, and Y and X are multiples of it."""

@@ -9,7 +9,7 @@ and contrast repeated S times goes into the inverse.
 Stains are in typical nuclei (0..2), contrast in units of `UNIT` (-4..4, sd about 0.3): so both weigh alike in every
 equation, and both have their background at 0.
 
-`FULL_SIZE` is the paper's size. The defaults are what a CPU can do: the live generator without normalisation,
+`full_size` is the paper's size. The defaults are what a CPU can do: the live generator without normalisation,
 discriminators with spectral norm, crops of 64 px centred on foreground.
 """
 
@@ -64,6 +64,16 @@ class CycleGan(Recipe):
     """Cycle, identity, and least-squares GAN, in both directions."""
 
     defaults: ClassVar[Mapping[str, Any]] = {"learning_rate": 5e-4, "betas": (0.5, 0.99), "networks": 1}
+    full_size: ClassVar[Mapping[str, Any]] = {
+        "learning_rate": 1e-4,
+        "betas": (0.5, 0.999),
+        "batch": 1,
+        "crop_px": 512,
+        "width": 64,
+        "balanced": 0.0,
+        "ema": 0.999,
+        "options": {"resnet_blocks": 9.0},
+    }
     inverse = "inverse"
     identity: ClassVar[float] = IDENTITY
 
@@ -161,18 +171,5 @@ def epoch_of(progress: float) -> int:
     """Return the epoch, 0..59, of a point of the training (0..1); an epoch is a sixtieth of its steps."""
     return min(EPOCHS - 1, math.floor(progress * EPOCHS + 1e-9))
 
-
-FULL_SIZE: Mapping[str, Any] = {
-    "learning_rate": 1e-4,
-    "betas": (0.5, 0.999),
-    "batch": 1,
-    "crop_px": 512,
-    "width": 64,
-    "balanced": 0.0,
-    "ema": 0.999,
-    "networks": 1,
-    "options": {"resnet_blocks": 9.0},
-}
-"""The paper's size: what `--preset paper` sets in place of `defaults`."""
 
 RECIPE = CycleGan

@@ -28,9 +28,7 @@ import torch
 from livestain.train.config import TrainConfig
 from livestain.train.losses import MASK_BLOCK_PX, MASK_SHARE, block_mask, cover, mask_loss
 from livestain.train.recipe import Term
-from livestain.train.recipes.cyclegan import EPOCHS, FULL_SIZE, CycleGan, Pass, epoch_of
-
-__all__ = ["FULL_SIZE", "RECIPE", "MvsCycleGan", "StageSwitch"]
+from livestain.train.recipes.cyclegan import EPOCHS, CycleGan, Pass, epoch_of
 
 MASK = 5.0
 STAGE_EPOCHS, STAGE_EPOCHS_MAX = 10, 15

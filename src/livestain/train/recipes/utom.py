@@ -15,9 +15,7 @@ from torch import Tensor
 
 from livestain.train.losses import local_energy, saliency, saliency_loss
 from livestain.train.recipe import Term
-from livestain.train.recipes.cyclegan import EPOCHS, FULL_SIZE, CycleGan, Pass
-
-__all__ = ["FULL_SIZE", "RECIPE", "Utom"]
+from livestain.train.recipes.cyclegan import EPOCHS, CycleGan, Pass
 
 SALIENCY = 50.0
 _SALIENT_STAIN = 0.5
