@@ -12,11 +12,9 @@ The network sees a label-free frame exactly as the running program does (`livest
 from __future__ import annotations
 
 import argparse
-import hashlib
-import math
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,20 +41,29 @@ from demo_data import (
     judge,
     simulate,
 )
-from demo_network import OPSET, STRIDE, WEIGHT_DECAY, Generator, export_onnx, freeze_and_fold, halo_px, train
+from demo_network import WEIGHT_DECAY, train
 
-from livestain.contrast import Field, estimate_background, normalise
+from livestain.contrast import Field
 from livestain.model import LivestainCard, read_model
-from livestain.model.card import ContrastRange, GateFrame, Score, StainChannel
+from livestain.model.card import Score
 from livestain.model.description import write_description
+from livestain.train.export import (
+    FROZEN_R,
+    Facts,
+    contrast_range,
+    describe,
+    digest,
+    gate_of,
+    stain_channels,
+    write_weights,
+)
+from livestain.train.networks import STRIDE, Generator, freeze_and_fold, halo_px
 
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "engines" / "demo-nuclei-membrane"
 CALIBRATION = ROOT / "calibration" / "specimen"
 CAUTION = "simulated cells only, not for real samples"
-COLORS = ("00E676", "FF00FF")
 SEED = 1
-FROZEN_R = 0.98
 USUAL = Condition()
 FOCUS_RANGE_UM = (USUAL.z_um - FOCUS_UM, USUAL.z_um + FOCUS_UM)
 LEARNING_RATE, FOLDED_LEARNING_RATE = 2e-3, 5e-4
@@ -124,7 +131,9 @@ def build(output: Path, calibration: Path, checkpoints: Path, steps: int, fields
         raise ValueError(f"frozen network: r {agreement_r:.4f} to the unfrozen one, needed {FROZEN_R}: train longer")
     train(net, batches, steps - frozen_after, FOLDED_LEARNING_RATE, checkpoints / "folded.pt")
     output.mkdir(parents=True, exist_ok=True)
-    write_weights(net, output)
+    frame = simulate(replace(USUAL, side_px=GATE_PX), SEEDS["gate"]).frame
+    difference = write_weights(net, output, frame, CONTRAST_CONSTANT, CAMERA.offset)
+    print(f"ONNX Runtime against torch: largest difference {difference:.1e}")
     scores = score(onnx_predictor(output / "generator.onnx"), 1 if quick else SCORED_FIELDS)
     training = {
         "recipe": "pairs of simulated frames, mean squared error, crops centred on cells, batch norm until frozen",
@@ -143,20 +152,6 @@ def build(output: Path, calibration: Path, checkpoints: Path, steps: int, fields
     write_card(output, calibration_pairs, training, scores)
     print(score_table(scores))
     print(f"wrote {read_model(output).identity} in {time.perf_counter() - began:.0f} s")
-
-
-def write_weights(net: Generator, folder: Path) -> None:
-    """Write the ONNX file, and the test frame as counts, shade, contrast and expected stains."""
-    frame = simulate(replace(USUAL, side_px=GATE_PX), SEEDS["gate"]).frame
-    background = estimate_background(frame, CAMERA.offset)
-    gain = background.gain(frame)
-    contrast = normalise(frame, background, CONTRAST_CONSTANT, gain)[None, None]
-    difference = export_onnx(net, folder / "generator.onnx", contrast)
-    print(f"ONNX Runtime against torch: largest difference {difference:.1e}")
-    np.save(folder / "gate_frame.npy", frame)
-    np.save(folder / "gate_shade.npy", background.shade(CONTRAST_CONSTANT, gain))
-    np.save(folder / "test_input.npy", contrast)
-    np.save(folder / "test_output.npy", onnx_predictor(folder / "generator.onnx")(contrast[0, 0])[None])
 
 
 def onnx_predictor(weights: Path) -> Predictor:
@@ -238,17 +233,6 @@ def write_calibration(folder: Path) -> list[Pair]:
     return pairs
 
 
-def contrast_range(pairs: Sequence[Pair]) -> ContrastRange:
-    """Return the input ranges of the card: those of the calibration frames, widened by a fifth."""
-    sds = [float(pair.contrast.std()) for pair in pairs]
-    saturated = max(float(np.mean(np.abs(pair.contrast) >= 1)) for pair in pairs)
-    return ContrastRange(
-        constant=CONTRAST_CONSTANT,
-        sd=(math.floor(80 * min(sds)) / 100, math.ceil(120 * max(sds)) / 100),
-        saturated_max=math.ceil(200 * saturated) / 100,
-    )
-
-
 def write_card(folder: Path, calibration: Sequence[Pair], training: dict[str, Any], scores: Sequence[Score]) -> None:
     """Write README.md and, last, rdf.yaml with the hashes of everything else."""
     readme = MODEL_README.format(
@@ -259,73 +243,31 @@ def write_card(folder: Path, calibration: Sequence[Pair], training: dict[str, An
         limits="\n".join(f"- {limit}" for limit in LIMITS),
     )
     (folder / "README.md").write_text(readme, encoding="utf-8")
-    gate = ("gate_frame.npy", "gate_shade.npy")
     card = LivestainCard(
-        stains=tuple(StainChannel(name=name, color=color) for name, color in zip(STAINS, COLORS, strict=True)),
+        stains=stain_channels(STAINS),
         modality="bright field",
         pixel_um=USUAL.pixel_um,
         pixel_um_tolerated=PIXEL_UM,
         defocus_um=FOCUS_RANGE_UM,
-        contrast=contrast_range(calibration),
+        contrast=contrast_range(CONTRAST_CONSTANT, [pair.contrast for pair in calibration]),
         stride=STRIDE,
-        halo=halo_px(),
+        halo=halo_px(Generator(1, 2, norm=False)),
         caution=CAUTION,
         training=training,
         scores=tuple(scores),
         limits=LIMITS,
-        gate=GateFrame(
-            frame=gate[0],
-            shade=gate[1],
-            black=CAMERA.offset,
-            sha256={name: digest([(folder / name).read_bytes()]) for name in gate},
-        ),
+        gate=gate_of(folder, CAMERA.offset),
     )
-    write_description(folder, describe(folder, card, gate))
-
-
-def describe(folder: Path, card: LivestainCard, gate: Iterable[str]) -> dict[str, Any]:
-    """Return the BioImage.IO 0.5 description of the files in ``folder``."""
-
-    def file(name: str) -> dict[str, str]:
-        return {"source": name, "sha256": digest([(folder / name).read_bytes()])}
-
-    def tensor(name: str, channels: Sequence[str], sizes: dict[str, Any], low: float, test: str) -> dict[str, Any]:
-        space = [
-            {"type": "space", "unit": "micrometer", "scale": card.pixel_um, "id": a, "size": sizes[a]} for a in "yx"
-        ]
-        channel = {"type": "channel", "id": "channel", "channel_names": list(channels)}
-        axes = [{"type": "batch", "size": 1}, channel, *space]
-        data = {"type": "float32", "range": [low, 1.0]}
-        return {"id": name, "axes": axes, "data": data, "test_tensor": file(test)}
-
-    free = {a: {"min": 96, "step": STRIDE} for a in "yx"}
-    same = {a: {"tensor_id": "contrast", "axis_id": a} for a in "yx"}
-    return {
-        "type": "model",
-        "format_version": "0.5.4",
-        "name": "demo nuclei and membrane",
-        "description": f"Virtual nuclei and membrane stains of bright-field frames: {CAUTION}.",
-        "id": "livestain/demo-nuclei-membrane",
-        "version": "1.0.0",
-        "authors": [{"name": "The livestain founders"}],
-        "license": "BSD-3-Clause",
-        "cite": [{"text": "livestain", "url": "https://doi.org/10.37188/CO.2026-0021"}],
-        "tags": ["virtual-staining", "bright-field", "simulation", "nuclei", "membrane"],
-        "documentation": file("README.md"),
-        "attachments": [file(name) for name in gate],
-        "inputs": [tensor("contrast", ["contrast"], free, -1.0, "test_input.npy")],
-        "outputs": [tensor("stains", STAINS, same, 0.0, "test_output.npy")],
-        "weights": {"onnx": {**file("generator.onnx"), "opset_version": OPSET}},
-        "config": {"livestain": card.model_dump(mode="json")},
-    }
-
-
-def digest(parts: Iterable[bytes]) -> str:
-    """Return the hexadecimal sha256 of ``parts`` one after the other."""
-    total = hashlib.sha256()
-    for part in parts:
-        total.update(part)
-    return total.hexdigest()
+    facts = Facts(
+        name="demo nuclei and membrane",
+        id="livestain/demo-nuclei-membrane",
+        description=f"Virtual nuclei and membrane stains of bright-field frames: {CAUTION}.",
+        modality=card.modality,
+        training=training,
+        readme=readme,
+        tags=("virtual-staining", "bright-field", "simulation", "nuclei", "membrane"),
+    )
+    write_description(folder, describe(folder, card, facts))
 
 
 MODEL_README = """# Demo model: nuclei and membrane
