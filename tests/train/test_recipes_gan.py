@@ -99,7 +99,7 @@ class Training:
 def test_every_network_learns_and_every_loss_stays_finite(name: str, settings: Mapping[str, Any], stains: int) -> None:
     training = Training(make(name, settings), stains)
     before = training.weights()
-    found = training.run(2)
+    found = training.run(1)
     assert all(torch.isfinite(torch.tensor(value)) for value in found.values())
     after = training.weights()
     for network, net in training.networks.items():
@@ -178,16 +178,15 @@ def test_each_turn_belongs_to_the_optimiser_of_the_networks_it_moves(name: str) 
                 parameter.grad = None
 
 
-@pytest.mark.parametrize("settings", [SMALL, TINY_PAPER], ids=["small", "paper"])
 @pytest.mark.parametrize("name", NAMES)
-def test_the_same_seed_gives_the_same_weights(name: str, settings: Mapping[str, Any]) -> None:
-    once, again = Training(make(name, settings)), Training(make(name, settings))
-    once.run(3)
-    again.run(3)
+def test_the_same_seed_gives_the_same_weights(name: str) -> None:
+    once, again = Training(make(name)), Training(make(name))
+    once.run(2)
+    again.run(2)
     torch.testing.assert_close(once.weights(), again.weights(), atol=0, rtol=0)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["gan", "mvs-cyclegan"])
 def test_a_resumed_training_gives_the_weights_of_an_unbroken_one(name: str) -> None:
     unbroken, first, second = (Training(make(name), seed=seed) for seed in (0, 0, 5))
     unbroken.run(6)  # past the switch of the two stages, at step 4
@@ -211,21 +210,21 @@ class Numbered:
 
 def test_the_papers_recipe_goes_on_under_the_loop_where_it_was_interrupted(tmp_path: Path) -> None:
     def train(name: str, batches: Numbered, resume: bool = False) -> dict[str, Tensor]:
-        loop = Loop(make("mvs-cyclegan"), 1, Schedule(epochs=4, epoch_steps=2))
+        loop = Loop(make("mvs-cyclegan"), 1, Schedule(epochs=3, epoch_steps=2))
         fit(loop, batches, tmp_path / name, lambda _: None, resume=resume)
         assert "cycle" in loop.history[-1]
         return dict(loop.state_dict())
 
     unbroken = train("unbroken", Numbered())
     with pytest.raises(KeyboardInterrupt):
-        train("broken", Numbered(stop=2))
+        train("broken", Numbered(stop=1))
     torch.testing.assert_close(train("broken", Numbered(), resume=True), unbroken, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_state_survives_a_file_that_is_read_without_pickle(name: str, tmp_path: Path) -> None:
     training = Training(make(name))
-    training.run(2)
+    training.run(1)
     torch.save(training.state(), tmp_path / "state.pt")
     training.load(torch.load(tmp_path / "state.pt", weights_only=True))
 

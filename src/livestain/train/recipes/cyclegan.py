@@ -84,7 +84,7 @@ class CycleGan(Recipe):
     def networks(self, stains: int) -> dict[str, nn.Module]:
         """Return both generators and both discriminators."""
         return {
-            "generator": make_generator(self.config, stains),
+            "generator": make_generator(self.config, stains, linear=True),
             "inverse": make_inverse(self.config, stains),
             "judge_a": make_judge(self.config, 1),
             "judge_b": make_judge(self.config, stains),
