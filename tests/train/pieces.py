@@ -9,8 +9,12 @@ import tifffile
 from scipy import ndimage
 
 from livestain.frames import Counts
+from livestain.train.config import TrainConfig
 from livestain.train.data import Fields, load_fields
 from livestain.train.sources import find_sources
+
+QUICK = TrainConfig(width=2, batch=2, crop_px=32, steps=12, epoch_steps=6, learning_rate=0.03, networks=2, device="cpu")
+"""A training of a second that does not collapse."""
 
 
 def cells(seed: int, side: int = 128, count: int = 12) -> tuple[Counts, Counts]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,19 +16,24 @@ from livestain.model import Model, read_model
 from livestain.train.config import TrainConfig
 from livestain.train.data import Fields
 from livestain.train.run import PLAN, train
-from tests.train.pieces import small_fields
+from tests.train.pieces import QUICK, small_fields
 
-CONFIG = TrainConfig(width=2, batch=2, crop_px=32, steps=4, epoch_steps=2, networks=2, device="cpu")
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def fields(tmp_path_factory: pytest.TempPathFactory) -> Fields:
-    return small_fields(Path(tmp_path_factory.mktemp("fields")))
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture(scope="module")
+def fields(images: Path) -> Fields:
+    return small_fields(images)
 
 
 @pytest.fixture(scope="module")
 def made(fields: Fields, tmp_path_factory: pytest.TempPathFactory) -> Model:
-    return train(CONFIG, fields, [], Path(tmp_path_factory.mktemp("made")) / "model", lambda _: None)
+    return train(QUICK, fields, [], Path(tmp_path_factory.mktemp("made")) / "model", lambda _: None)
 
 
 def test_the_folder_is_read_and_passes_the_gate(made: Model) -> None:
@@ -48,8 +55,8 @@ def test_the_network_takes_any_multiple_of_its_stride(made: Model) -> None:
 def test_the_card_says_how_it_was_made(made: Model, fields: Fields) -> None:
     training = made.card.training
     assert training["recipe"] == "simulate"
-    assert TrainConfig.model_validate(training["config"]) == CONFIG
-    assert training["steps"] == {"teacher-0": 4, "teacher-1": 4, "student": 4}
+    assert TrainConfig.model_validate(training["config"]) == QUICK
+    assert training["steps"] == {"teacher-0": 12, "teacher-1": 12, "student": 12}
     assert training["choice"]["by"] == "K5, without pairs"
     assert len(training["data_sha256"]) == 64
     assert made.card.contrast.constant == pytest.approx(fields.groups[""].constant, rel=1e-3)
@@ -57,29 +64,33 @@ def test_the_card_says_how_it_was_made(made: Model, fields: Fields) -> None:
     assert any("pixel size" in limit for limit in made.card.limits)
 
 
-class _StopError(Exception):
-    pass
+def test_the_report_stands_alone_and_says_that_stains_are_predicted(made: Model) -> None:
+    page = (made.folder / "report.html").read_text(encoding="utf-8")
+    assert "predicted, not measured" in page
+    assert page.count("data:image/png;base64,") == 4  # two fields, label-free and stain
+    assert page.count("<polyline") == 4  # one loss of each teacher, two of the student
+    assert 'src="http' not in page
 
 
-def test_an_interrupted_training_goes_on_to_the_same_weights(made: Model, fields: Fields, tmp_path: Path) -> None:
-    def stop(text: str) -> None:
-        if text.startswith("teacher-1: step 2 "):
-            raise _StopError
-
-    with pytest.raises(_StopError):
-        train(CONFIG, fields, [], tmp_path / "model", stop)
+def test_a_training_that_was_killed_goes_on_to_the_same_weights(made: Model, images: Path, fields: Fields) -> None:
+    output = images / "killed"
+    command = [sys.executable, "-m", "tests.train.training_to_kill", str(images), str(output)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert any(line.startswith("teacher-1: step 6 ") for line in process.stdout)
+        process.kill()
     with pytest.raises(UserError, match="go on with --resume"):
-        train(CONFIG, fields, [], tmp_path / "model", lambda _: None)
-    other = CONFIG.model_copy(update={"batch": 3})
+        train(QUICK, fields, [], output, lambda _: None)
+    other = QUICK.model_copy(update={"batch": 3})
     with pytest.raises(UserError, match="other settings"):
-        train(other, fields, [], tmp_path / "model", lambda _: None, resume=True)
-    resumed = train(CONFIG, fields, [], tmp_path / "model", lambda _: None, resume=True)
+        train(other, fields, [], output, lambda _: None, resume=True)
+    resumed = train(QUICK, fields, [], output, lambda _: None, resume=True)
     np.testing.assert_allclose(resumed.test_output(), made.test_output(), atol=1e-6)
 
 
 def test_nothing_is_overwritten_and_nothing_resumed_that_is_not_there(fields: Fields, tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     with pytest.raises(UserError, match="there already"):
-        train(CONFIG, fields, [], tmp_path / "model", lambda _: None)
+        train(QUICK, fields, [], tmp_path / "model", lambda _: None)
     with pytest.raises(UserError, match=PLAN):
-        train(CONFIG, fields, [], tmp_path / "other", lambda _: None, resume=True)
+        train(QUICK, fields, [], tmp_path / "other", lambda _: None, resume=True)

@@ -26,6 +26,9 @@ def train(
     pairs: Annotated[
         str | None, typer.Option(help="Folder or CSV of pairs: to choose and to score, or for --recipe paired.")
     ] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="Model whose stains a small live network learns (--recipe distill).")
+    ] = None,
     recipe: Annotated[str | None, typer.Option(help="Training method.", show_default="simulate")] = None,
     preset: Annotated[Preset | None, typer.Option(help="How long to train.", show_default="quick")] = None,
     config: Annotated[Path | None, typer.Option(help="Settings, TOML.", show_default=False)] = None,
@@ -43,10 +46,14 @@ def train(
     from livestain.train.recipes import find_recipe
     from livestain.train.run import train as run
 
+    if (teacher is None) == (recipe == "distill"):
+        raise UserError("--recipe distill and --teacher MODEL belong together")
     name = recipe or read_toml(config).get("recipe", "simulate")
     settings = read_config(config, find_recipe(str(name)).defaults, chosen)
     _say("reading the images ...")
     fields, known = _load(label_free, folders, pairs, settings)
+    if teacher is not None:
+        fields = _taught(teacher, fields)
     try:
         model = run(settings, fields, known, output, _say, resume=resume)
     except KeyboardInterrupt:
@@ -77,6 +84,19 @@ def _load(label_free: str | None, stains: dict[str, str], pairs: str | None, set
     for line in warnings_of(sources, stained, fields):
         _say(f"warning: {line}")
     return fields, load_known(known, fields) if known else []
+
+
+def _taught(teacher: str, fields: Any) -> Any:
+    """Return the fields with the stains of a model folder beside them."""
+    import dataclasses
+
+    from livestain.model import read_model
+    from livestain.train.recipes.distill import stainer_of_model, teach
+
+    model = read_model(teacher)
+    if model.stains != fields.stains:
+        raise UserError(f"the teacher stains {', '.join(model.stains)}, the images {', '.join(fields.stains)}")
+    return dataclasses.replace(fields, taught=teach([stainer_of_model(model)], fields))
 
 
 def _stains(texts: list[str]) -> dict[str, str]:

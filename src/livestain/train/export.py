@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import logging
 import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -145,7 +147,7 @@ def export_onnx(net: nn.Module, path: Path, example: Field, stride: int) -> floa
     """
     clipped = _Clipped(copy.deepcopy(net).cpu().float().eval())
     height, width = Dim("height", min=2, max=16384 // stride), Dim("width", min=2, max=16384 // stride)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _without_advice():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             clipped,
@@ -242,6 +244,17 @@ class _Clipped(nn.Module):
     def forward(self, contrast: Tensor) -> Tensor:
         stains: Tensor = self.net(contrast).clamp(0, 1)
         return stains
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """Silence the exporter about libraries that are not installed and not needed."""
+    chatty = logging.getLogger("torch.onnx._internal.exporter._registration")
+    before, chatty.disabled = chatty.disabled, True
+    try:
+        yield
+    finally:
+        chatty.disabled = before
 
 
 def _whole(contrast: Field, stride: int) -> Field:

@@ -220,6 +220,14 @@ def check_checkpoint(path: Path, training: Training) -> None:
         raise UserError(f"checkpoint {path} is of a training with other settings: start anew without --resume")
 
 
+def read_history(path: Path) -> list[dict[str, float]]:
+    """Return the mean losses of each epoch that a checkpoint of ours holds."""
+    history: list[dict[str, float]] = json.loads(
+        torch.load(path, map_location="cpu", weights_only=True)["livestain"]["history"]
+    )
+    return history
+
+
 def load_snapshot(path: Path, network: nn.Module) -> nn.Module:
     """Fill ``network`` with the averaged generator in ``path``; return it, ready to stain."""
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))

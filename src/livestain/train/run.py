@@ -22,12 +22,14 @@ from livestain.settings import Settings, legal_name
 from livestain.train.config import TrainConfig
 from livestain.train.data import Fields, Known, local_energy
 from livestain.train.export import Facts, digest, freeze, write_model
-from livestain.train.loop import Say, Schedule, Training, fit, load_snapshot, plan_epochs
+from livestain.train.guards import EMPTY_LIMIT, require_alive, stain_of_nothing
+from livestain.train.loop import Say, Schedule, Training, fit, load_snapshot, plan_epochs, read_history
 from livestain.train.networks import stain_field
 from livestain.train.recipe import Recipe
 from livestain.train.recipes import find_recipe
-from livestain.train.recipes.distill import teach
+from livestain.train.recipes.distill import stainer_of, teach
 from livestain.train.render import is_rendered
+from livestain.train.report import write_report
 from livestain.train.select import LEAST_PAIRS, Probe, Terms, known_r, rank_sums
 
 BUDGET_S = {"quick": 420.0, "standard": 4 * 3600.0, "paper": 24 * 3600.0}
@@ -86,6 +88,12 @@ def train(
     TrainingError
         The training went wrong (see `livestain.train.loop.fit`).
     """
+    _require_room(config, fields)
+    if config.recipe == "simulate" and not is_rendered(fields.stains):
+        raise UserError(
+            f"the recipe 'simulate' can draw cells around nuclei only, not {', '.join(fields.stains)}: take "
+            "--recipe gan, or name the stain nuclei if it marks them"
+        )
     work = output.with_name(f"{output.name}.training")
     plan = _plan(config, fields, output, work, say, resume)
     if config.recipe == "simulate":
@@ -95,6 +103,16 @@ def train(
         best, choice = _choose(candidates, plan, fields, known, say)
         net = _load(plan, fields, best, find_recipe(config.recipe))
     return _write(net, plan, fields, known, choice, output, say)
+
+
+def _require_room(config: TrainConfig, fields: Fields) -> None:
+    planes = [plane for group in fields.groups.values() for plane in (*group.label_free, *group.stains)]
+    least = min(min(plane.shape[-2:]) for plane in planes)
+    if least < config.crop_px:
+        raise UserError(
+            f"the smallest image is {least} px high or wide at the pixel size of the training, crops are "
+            f"{config.crop_px} px: set crop_px to {least // 16 * 16} or less in --config, or leave it out"
+        )
 
 
 def _plan(config: TrainConfig, fields: Fields, output: Path, work: Path, say: Say, resume: bool) -> Plan:
@@ -159,16 +177,11 @@ def _simulate(
     plan: Plan, fields: Fields, known: Sequence[Known], work: Path, say: Say, resume: bool
 ) -> tuple[nn.Module, dict[str, Any]]:
     """Several networks on simulated pairs, the best of each as teachers, one student on real label-free fields."""
-    if not is_rendered(fields.stains):
-        raise UserError(
-            f"the recipe 'simulate' can draw cells around nuclei only, not {', '.join(fields.stains)}: take "
-            "--recipe gan, or name the stain nuclei if it marks them"
-        )
     recipe = find_recipe("simulate")
     stages = [stage for stage in plan.steps if stage != "student"]
     pools = [_stage(recipe, stage, plan, fields, work, say, resume, number) for number, stage in enumerate(stages)]
     chosen, choice = _choose_each(pools, plan, fields, known, say)
-    teachers = [_load(plan, fields, candidate, recipe) for candidate in chosen]
+    teachers = [stainer_of(_load(plan, fields, candidate, recipe)) for candidate in chosen]
     taught = replace(fields, taught=teach(teachers, fields))
     student = find_recipe("distill")
     last = _stage(student, "student", plan, taught, work, say, resume, len(stages))[-1]
@@ -250,8 +263,11 @@ def _write(
     output: Path,
     say: Say,
 ) -> Model:
-    every = [plane for group in fields.groups.values() for plane in group.label_free]
-    frozen_r = freeze(net, every)
+    frozen_r = freeze(net, [plane for group in fields.groups.values() for plane in group.label_free])
+    require_alive(net, fields)
+    empty = stain_of_nothing(net)
+    if empty > EMPTY_LIMIT:
+        say(f"warning: on an empty field the stain reaches {empty:.2f} of 1: it invents cells; see the card")
     record = {
         "recipe": plan.config.recipe,
         "config": json.loads(plan.config.model_dump_json()),
@@ -264,14 +280,21 @@ def _write(
         "contrast_constants": {name: round(group.constant, 4) for name, group in fields.groups.items()},
         "pixel_um": {name: group.pixel_um for name, group in fields.groups.items()},
         "frozen_r": round(frozen_r, 4),
+        "stain_of_an_empty_field": round(empty, 4),
         "choice": dict(choice),
     }
     scores = score(net, fields, known)
     part = output.with_name(f"{output.name}.part")
     model = write_model(part, net, fields, _facts(plan, fields, record, scores, output.name))
+    write_report(part / "report.html", model, net, fields, _curves(plan, output))
     model.folder.rename(output)
     say(f"wrote {output}")
     return read_model(output)
+
+
+def _curves(plan: Plan, output: Path) -> dict[str, list[dict[str, float]]]:
+    work = output.with_name(f"{output.name}.training")
+    return {stage: read_history(work / stage / "last.ckpt") for stage in plan.steps}
 
 
 def score(net: nn.Module, fields: Fields, known: Sequence[Known]) -> list[Score]:
@@ -300,6 +323,8 @@ def _facts(plan: Plan, fields: Fields, record: dict[str, Any], scores: Sequence[
         limits[1] = "Trained on measured pairs; scored on the pairs of its card, if there are any."
     if fields.pixel_um is None:
         limits.append("The images did not state their pixel size: 1 um stands in the card, whatever it was.")
+    if record["stain_of_an_empty_field"] > EMPTY_LIMIT:
+        limits.append("Stains fields that are empty: nuclei may be invented where nothing is.")
     if len(fields.groups) > 1:
         limits.append("Several experiments, each with its own contrast constant (config.livestain.training).")
     caution = "" if scores else "never compared with measured stains"

@@ -6,15 +6,17 @@ networks and quarter turns. The teacher never moves: with one that does, false n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
+import onnxruntime
 import torch
 from torch import nn
 from torch.nn import functional
 
 from livestain.contrast import Field
 from livestain.errors import UserError
+from livestain.model import Model
 from livestain.train.config import TrainConfig
 from livestain.train.crops import GAIN, Batch, make_batch, turn, window
 from livestain.train.data import Fields
@@ -25,18 +27,41 @@ from livestain.train.render import SimulatedPairs, is_rendered
 TAUGHT, SIMULATED = 10.0, 3.0
 
 
-def teach(networks: Sequence[nn.Module], fields: Fields) -> dict[str, tuple[Field, ...]]:
-    """Return the teacher's stains (S, Y, X) of every label-free field: mean over networks and four quarter turns."""
+Stainer = Callable[[Field], Field]
+"""(Y, X) float32 contrast -> (S, Y, X) float32 stains in 0..1."""
+
+
+def teach(stainers: Sequence[Stainer], fields: Fields) -> dict[str, tuple[Field, ...]]:
+    """Return the teacher's stains (S, Y, X) of every label-free field: mean over stainers and four quarter turns."""
     return {
-        name: tuple(_mean_stains(networks, contrast) for contrast in group.label_free)
+        name: tuple(_mean_stains(stainers, contrast) for contrast in group.label_free)
         for name, group in fields.groups.items()
     }
 
 
-def _mean_stains(networks: Sequence[nn.Module], contrast: Field) -> Field:
+def stainer_of(net: nn.Module) -> Stainer:
+    """Return a network, in evaluation mode, as a function."""
+    return lambda contrast: stain_field(net, contrast, int(net.stride))
+
+
+def stainer_of_model(model: Model) -> Stainer:
+    """Return the generator of a model folder as a function; it sees contrast of any size from 96 px on."""
+    session = onnxruntime.InferenceSession(model.weights.read(), providers=["CPUExecutionProvider"])
+    name, stride = session.get_inputs()[0].name, model.card.stride
+
+    def stain(contrast: Field) -> Field:
+        height, width = contrast.shape
+        padded = np.pad(contrast, ((0, -height % stride), (0, -width % stride)), mode="reflect")
+        stains: Field = session.run(None, {name: padded[None, None]})[0][0, :, :height, :width]
+        return stains
+
+    return stain
+
+
+def _mean_stains(stainers: Sequence[Stainer], contrast: Field) -> Field:
     stains = [
-        np.rot90(stain_field(net, np.ascontiguousarray(np.rot90(contrast, turns))), -turns, axes=(1, 2))
-        for net in networks
+        np.rot90(stain(np.ascontiguousarray(np.rot90(contrast, turns))), -turns, axes=(1, 2))
+        for stain in stainers
         for turns in range(4)
     ]
     mean: Field = np.mean(stains, axis=0, dtype=np.float32)
