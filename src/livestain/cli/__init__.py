@@ -12,6 +12,7 @@ from livestain.cli.evaluate import evaluate
 from livestain.cli.export import export
 from livestain.cli.fetch_weights import fetch_weights
 from livestain.cli.run import run
+from livestain.cli.train import train
 from livestain.cli.view import view
 from livestain.errors import LivestainError, UserError
 
@@ -33,6 +34,7 @@ app.command()(demo)
 app.command()(run)
 app.command()(view)
 app.command()(export)
+app.command()(train)
 app.command()(evaluate)
 app.command()(fetch_weights)
 
