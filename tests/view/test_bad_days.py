@@ -246,7 +246,7 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
         environment = {
             **os.environ, "QT_API": API, "LANG": f"{language}.UTF-8", "LC_ALL": "",
             "QT_QPA_PLATFORM": "offscreen:configfile=screens.json", "QT_SCREEN_SCALE_FACTORS": "1;2",
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")])),
         }  # fmt: skip
         command = [sys.executable, "-m", "tests.view.elsewhere", str(run), "window.ini"]
         done = subprocess.run(
