@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from pytestqt.qtbot import QtBot
@@ -191,7 +192,7 @@ def test_the_input_check_says_nothing_of_frames_that_are_not_stained(qtbot: QtBo
     assert (dock.readings["contrast"], dock.doubt) == ("–", "")
 
 
-def test_a_run_from_disk_says_where_it_comes_from_and_shows_no_counters(qtbot: QtBot) -> None:
+def test_a_run_from_disk_says_where_it_comes_from_and_what_became_of_its_frames(qtbot: QtBot) -> None:
     dock = StatusDock("", None)
     qtbot.addWidget(dock)
     dock.show()
@@ -201,6 +202,11 @@ def test_a_run_from_disk_says_where_it_comes_from_and_shows_no_counters(qtbot: Q
     shown = [label.text() for label in dock.findChildren(QLabel) if label.isVisible()]
     assert "contrast" not in shown
     assert "12" not in shown
+    assert "received" not in shown
+    dock.show_recorded(InputCheck(0.2, 0.0, 1.0), facts, Counters(received=5, saved=5, labelfree=5, live=3, behind=2))
+    assert (dock.readings["received"], dock.readings["behind"], dock.loss) == ("5", "2", "")
+    dock.show_recorded(None, facts, Counters(received=5, saved=5, labelfree=5, live=3, behind=2), closed=True)
+    assert dock.loss == "LOSS: 2 recorded frames without a stain"
     dock.show_recorded(InputCheck(0.2, 0.0, 1.0), facts)
     assert "contrast" in [label.text() for label in dock.findChildren(QLabel) if label.isVisible()]
 
@@ -259,6 +265,22 @@ def test_the_log_holds_its_last_thousand_lines_from_every_thread(qtbot: QtBot) -
         logger.setLevel(logging.NOTSET)
 
 
-def test_the_shortcut_sheet_names_every_key() -> None:
+def test_the_log_of_a_recorded_run_comes_first(qtbot: QtBot, tmp_path: Path) -> None:
+    file = tmp_path / "log.txt"
+    file.write_text("".join(f"line {k}\n" for k in range(3000)))
+    dock = LogDock(file=file)
+    qtbot.addWidget(dock)
+    dock.show()
+    assert dock.text.splitlines() == [f"line {k}" for k in range(2000, 3000)]
+    dock.release()
+    gone = LogDock(file=tmp_path / "none.txt")
+    qtbot.addWidget(gone)
+    gone.show()
+    assert "could not be read" in gone.text
+    gone.release()
+
+
+def test_the_shortcut_sheet_names_the_keys_there_are() -> None:
     for words in ("Hold B", "Ctrl+L", "Space", "Wheel"):
-        assert words in shortcuts_html()
+        assert words in shortcuts_html({"alone", "log", "freeze"})
+    assert "Ctrl+L" not in shortcuts_html({"alone"})

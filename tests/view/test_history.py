@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from livestain.frames import Key
+from livestain.frames import InputCheck, Key
+from livestain.session.status import Counters
 from livestain.store.ledger import Ledger
 from livestain.store.run import note_row
 from livestain.view.history import History
@@ -117,6 +118,45 @@ def test_times_and_notes_are_kept(ledgers: Ledgers) -> None:
     assert [(note.text, note.t) for note in ledgers.history.notes()] == [("drug added", 1)]
 
 
+def test_counters_are_those_of_the_last_rows_and_sum_up(ledgers: Ledgers) -> None:
+    for t in range(6):
+        ledgers.raw(t, "failed" if t == 5 else "ok")
+    ledgers.raw(0, c=1)
+    ledgers.stain(0)
+    ledgers.stain(1, "failed")
+    ledgers.stain(1, live=False)
+    ledgers.stain(2, "failed")
+    ledgers.stain(3, "skipped")
+    history = ledgers.history
+    history.update()
+    assert history.counters() == Counters(
+        received=7, saved=6, failed=1, labelfree=5, live=1, late=1, skipped=1, unstained=1, behind=1
+    )
+    ledgers.stain(4)
+    history.update()
+    assert (history.counters().live, history.counters().behind) == (2, 0)
+
+
+def test_the_input_of_a_plane_is_that_of_its_row(ledgers: Ledgers) -> None:
+    ledgers.raw(0)
+    ledgers.stain(0, gain=1.5, input={"sd": 0.25, "saturated": 0.125})
+    ledgers.stain(1, gain=None, input=None)
+    ledgers.history.update()
+    assert ledgers.history.input(Key(0, 0, 0)) == InputCheck(0.25, 0.125, 1.5)
+    assert ledgers.history.input(Key(0, 1, 0)) is None
+
+
+def test_a_run_is_closed_until_a_recorder_goes_on_not_by_a_later_note(ledgers: Ledgers) -> None:
+    raw, history = ledgers._ledgers[0], ledgers.history
+    for row, closed in (({"close": 1.0}, True), ({"open": 2.0}, True), (note_row("x", None), True)):
+        raw.row({"v": 1, **row})
+        history.update()
+        assert history.closed == closed
+    ledgers.raw(0)
+    history.update()
+    assert not history.closed
+
+
 def test_a_run_without_stains_has_only_what_was_recorded(tmp_path: Path) -> None:
     raw = Ledger(tmp_path / "raw.jsonl", fsync=False)
     raw.row({"v": 1, "p": 0, "t": 0, "z": 0, "c": 0, "state": "ok"})
@@ -124,6 +164,7 @@ def test_a_run_without_stains_has_only_what_was_recorded(tmp_path: Path) -> None
     history = History(tmp_path / "raw.jsonl", [])
     history.update()
     assert history.marks(0, 0).tolist() == [UNSTAINED]
+    assert history.counters() == Counters(received=1, saved=1, labelfree=1), "nothing waits for a stain"
     assert history.why_missing(Key(0, 0, 0), None) == ""
 
 

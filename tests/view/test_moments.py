@@ -11,6 +11,7 @@ import pytest
 
 from livestain.frames import Key
 from livestain.store.ledger import Ledger
+from livestain.store.read import Note
 from livestain.store.run import note_row
 from livestain.view.history import History
 from livestain.view.moments import (
@@ -22,6 +23,7 @@ from livestain.view.moments import (
     bars,
     clock,
     describe,
+    notes_at,
     place_text,
     strip,
 )
@@ -125,3 +127,27 @@ def test_what_became_of_time_points_is_told_with_reasons_and_notes(tmp_path: Pat
         "t 3: staining was off",
         "note at t 1: drug added",
     ]
+
+
+NOTES = (
+    Note("drug", 0, 3, 0),
+    Note("lost focus", 1, 3, 0),
+    Note("run begins"),
+    Note("wash", 0, 5, 2),
+    Note("all", t=5),
+)
+
+
+@pytest.mark.parametrize(
+    ("key", "since", "told"),
+    [
+        (Key(0, 3, 0), 0, "t 3: drug"),
+        (Key(1, 3, 0), 0, "t 3: lost focus"),
+        (Key(0, 4, 0), 0, ""),
+        (Key(0, 4, 0), 1, "t 3: drug"),
+        (Key(0, 5, 0), 0, "t 5: wash; all"),
+        (Key(0, 5, 0), 2, "t 3: drug, t 5: wash; all"),
+    ],
+)
+def test_the_notes_of_a_time_point_and_those_shortly_before_it(key: Key, since: int, told: str) -> None:
+    assert notes_at(NOTES, key, since) == told

@@ -20,6 +20,7 @@ from qtpy.QtTest import QTest
 
 from livestain.errors import StoreFullError, UserError
 from livestain.frames import Key
+from livestain.store.run import add_note
 from livestain.view.movie import GIF_FRAMES, MovieJob, MoviePlan, check_movie, same_look, write_movie
 from livestain.view.movie_dialog import MovieDialog
 from livestain.view.picture import MARK, LayerInfo
@@ -201,6 +202,18 @@ def test_a_full_disk_is_said_and_leaves_no_file(
         with pytest.raises(StoreFullError, match="free space"):
             write_movie(disk / f"a{ending}", run, state, MoviePlan(0, 5))
         assert list(disk.iterdir()) == []
+
+
+def test_a_note_stands_in_a_second_of_the_movie(run: RecordedRun, path: Path, state: ViewState, tmp_path: Path) -> None:
+    plan = MoviePlan(0, 5, fps=2.0)
+    plain = write_movie(tmp_path / "a.gif", run, state, plan)
+    add_note(path, "drug added", Key(0, 2, 0))
+    noted = write_movie(tmp_path / "b.gif", run, state, plan)
+    assert plain is not None
+    assert noted is not None
+    pairs = zip(frames_of(plain), frames_of(noted), strict=True)
+    differ = [np.count_nonzero(np.ptp([a, b], axis=0) > 60) > 100 for a, b in pairs]  # the palettes differ a little
+    assert differ == [False, False, True, True, False, False]
 
 
 def test_a_job_works_beside_the_window_and_tells_how_far_it_is(path: Path, state: ViewState, tmp_path: Path) -> None:

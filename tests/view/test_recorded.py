@@ -13,10 +13,12 @@ import pytest
 
 from livestain.errors import RunError
 from livestain.frames import Key
+from livestain.model.description import read_description
 from livestain.stainer.half import half_size
 from livestain.store.run import RunFolder, image_path
 from livestain.view.picture import FAILED, LATE, LIVE, NO_STAIN_YET, UNSTAINED, Picture
 from livestain.view.recorded import RecordedRun, RunFeed
+from livestain.view.state import auto_limits
 from tests.store.pieces import SHAPE, plane
 from tests.store.recording import Recording
 
@@ -85,11 +87,11 @@ OpenFeed = Callable[[Path], Shown]
 
 def test_layers_come_from_the_metadata_with_colours_ranges_and_kinds(recording: Recording) -> None:
     run = RecordedRun(recording.end().path)
-    assert [(layer.label, layer.color, layer.top, layer.limits) for layer in run.layers] == [
-        ("label-free: BF", "FFFFFF", 4095, None),
-        ("measured: GFP", "00B8FF", 65535, None),
-        ("virtual: nuclei", "00E676", 65535, (0, 65535)),
-        ("virtual: membrane", "FF00FF", 65535, (0, 65535)),
+    assert [(layer.label, layer.color, layer.top, layer.limits, layer.first) for layer in run.layers] == [
+        ("label-free: BF", "FFFFFF", 4095, None, auto_limits(plane(0))),
+        ("measured: GFP", "00B8FF", 65535, None, None),
+        ("virtual: nuclei", "00E676", 65535, (0, 65535), None),
+        ("virtual: membrane", "FF00FF", 65535, (0, 65535), None),
     ]
     assert (run.pixel_um, run.interval_s, run.growing, run.title) == (0.325, 5.0, True, "run")
 
@@ -145,6 +147,16 @@ def test_a_damaged_plane_is_named_and_the_other_layers_stay(recording: Recording
     assert picture.planes[3] is not None
 
 
+def test_warnings_and_the_training_of_the_model_are_those_of_the_run(recording: Recording, model_folder: Path) -> None:
+    recording.folder.write_state(force=True, warnings=["the pixel size is not known"])
+    path = recording.end().path
+    assert RecordedRun(path).contrast is None
+    shutil.copytree(model_folder, path / "stains" / "unet" / "model", dirs_exist_ok=True)
+    run = RecordedRun(path)
+    assert run.warnings == ("the pixel size is not known",)
+    assert run.contrast == read_description(model_folder).config.livestain.contrast
+
+
 def test_a_run_without_stains_and_one_without_run_json_open_all_the_same(tmp_path: Path) -> None:
     made = Recording(tmp_path / "run")
     made.raw(0)
@@ -166,14 +178,14 @@ def test_no_run_and_a_run_without_a_frame_are_said(tmp_path: Path) -> None:
     folder.close()
 
 
-def test_a_finished_run_begins_at_its_first_time_point_and_shows_what_is_asked_for(
+def test_a_finished_run_begins_at_its_newest_time_point_and_shows_what_is_asked_for(
     recording: Recording, open_feed: OpenFeed
 ) -> None:
     path = recording.end().path
     recording.folder.write_state(force=True, closed=1.0)
     shown = open_feed(path)
     shown.start()
-    assert shown.wait(lambda _: True).key == Key(0, 0, 0)
+    assert shown.wait(lambda _: True).key == Key(0, 2, 0)
     assert not shown.feed.following
     shown.feed.show(Key(0, 1, 0))
     picture = shown.wait(lambda picture: picture.key.t == 1)
@@ -224,10 +236,10 @@ def test_without_following_the_picture_stays_while_the_run_grows(recording: Reco
     shown = open_feed(recording.folder.path)
     shown.feed.follow(False)
     shown.start()
-    shown.wait(lambda picture: picture.key.t == 0)
+    shown.wait(lambda picture: picture.key.t == 2)
     recording.raw(3)
     shown.wait_until(lambda: shown.feed.extent()[1] == 4)
-    assert {picture.key.t for picture in shown.pictures} == {0}
+    assert {picture.key.t for picture in shown.pictures} == {2}
     shown.feed.follow(True)
     shown.wait(lambda picture: picture.key.t == 3)
     recording.end()

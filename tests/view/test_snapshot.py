@@ -161,3 +161,18 @@ def test_a_full_disk_is_said_and_leaves_no_half_file(qtbot: QtBot, tmp_path: Pat
 def test_a_folder_that_is_not_there_is_said(state: ViewState, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="could not be written"):
         save_png(tmp_path / "nowhere" / "a.png", state, pixel_um=0, caption="")
+
+
+def test_a_note_stands_in_the_pixels_and_whole_in_the_text_and_the_description(
+    state: ViewState, tmp_path: Path
+) -> None:
+    note = "t 7: " + "drug added; " * 40
+    plain = save_png(tmp_path / "a.png", state, pixel_um=0.5, caption="t 7")
+    noted = save_png(tmp_path / "b.png", state, pixel_um=0.5, caption="t 7", note=note)
+    with Image.open(plain) as before, Image.open(noted) as after:
+        changed = np.any(np.asarray(before) != np.asarray(after), axis=2)
+        assert after.text["Note"] == note  # type: ignore[attr-defined]
+    assert changed[changed.shape[0] // 2 :, : changed.shape[1] // 2].any()
+    assert state.picture is not None
+    tiff = save_tiff(tmp_path / "a.ome.tif", state.picture, LAYERS, 0.5, None, note)
+    assert note in str(ome_types.from_tiff(tiff).images[0].description)

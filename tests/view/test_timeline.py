@@ -15,6 +15,7 @@ from qtpy.QtTest import QTest
 
 from livestain.frames import Key
 from livestain.store.run import add_note
+from livestain.view.moments import MARK_WORDS
 from livestain.view.picture import LIVE, Marks
 from livestain.view.recorded import RunFeed
 from livestain.view.state import ViewState
@@ -193,8 +194,24 @@ def test_a_note_appears_at_its_time_point(window: Window, qtbot: QtBot) -> None:
     x = window.line.bar._x(6)
     qtbot.waitUntil(lambda: "drug added" in window.line.bar.tip(x))
     qtbot.waitUntil(lambda: window.line.bar._noted == (6,))
+    assert window.line.note_label.text() == ""
+    assert "note" in window.line.legend.text()
+    add_note(window.feed.path, "cells round up", Key(0, 6, 0))
+    window.line.bar.setValue(6)
+    qtbot.waitUntil(lambda: window.take() and window.line.note_label.text() == "t 6: drug added; cells round up")
     pixel = window.line.bar.grab().toImage().pixelColor(round(x), 4)
     assert (pixel.red(), pixel.green(), pixel.blue()) == (255, 193, 7)
+
+
+def test_the_legend_names_the_colours_that_are_there(window: Window, qtbot: QtBot) -> None:
+    def named() -> list[str]:
+        return [word for word in MARK_WORDS.values() if f"</span> {word}" in window.line.legend.text()]
+
+    qtbot.waitUntil(window.take)
+    assert named() == ["stained live", "failed"]
+    window.line.position.setValue(1)
+    window.line.z.setValue(2)
+    assert named() == ["no stain"]
 
 
 def test_a_hundred_thousand_time_points_are_painted_at_the_cost_of_the_screen(

@@ -10,16 +10,18 @@ import pytest
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QLocale, QSettings, Qt
 from qtpy.QtGui import QImage
-from qtpy.QtWidgets import QLineEdit
+from qtpy.QtWidgets import QLineEdit, QSlider
 
 from livestain.frames import InputCheck
 from livestain.session.status import Counters
 from livestain.view.commands import ALL
 from livestain.view.movie_dialog import MovieDialog
 from livestain.view.notes import NoteDialog
+from livestain.view.recorded import RunFeed
 from livestain.view.shell import errors_told
 from livestain.view.snapshot import natural_size
 from livestain.view.window import Window
+from tests.store.recording import Recording
 from tests.view.doubles import CAUTION, FeedDouble, SessionDouble, picture
 
 
@@ -138,8 +140,9 @@ def test_a_key_does_what_the_sheet_says(
 
 
 def test_no_two_commands_have_the_same_key() -> None:
-    keys = [command.keys for command in ALL if command.keys]
-    assert len(keys) == len(set(keys))
+    for not_here in ("live", "recorded"):  # a window is one or the other
+        keys = [command.keys for command in ALL if command.keys and command.needs != not_here]
+        assert len(keys) == len(set(keys))
 
 
 def test_b_shows_label_free_alone_while_it_is_held(qtbot: QtBot, make: MakeWindow, feed: FeedDouble) -> None:
@@ -514,3 +517,61 @@ def test_where_nothing_is_recorded_note_and_movie_say_so(
     press(qtbot, window, Qt.Key.Key_M)
     assert len(window.bars.texts) == 2
     assert all("nothing is recorded" in text for text in window.bars.texts)
+
+
+@pytest.fixture
+def recorded(qtbot: QtBot, tmp_path: Path, settings: QSettings) -> Iterator[Window]:
+    """The window of a finished run of 6 time points with warnings, at its newest."""
+    made = Recording(tmp_path / "run")
+    for t in range(6):
+        made.raw(t)
+        made.stain(t)
+    made.folder.log_path.write_text("the recording began\n")
+    made.folder.write_state(force=True, warnings=["the pixel size is not known", "input: contrast 0.5 (6 times)"])
+    path = made.end().path
+    made.folder.write_state(force=True, closed=1.0)
+    window = Window(RunFeed(path), run=path, settings=settings)
+    window.show()
+    qtbot.waitUntil(lambda: window.state.picture is not None and window.state.picture.key.t == 5)
+    yield window
+    window.close()
+    window.deleteLater()
+
+
+def test_a_recorded_run_is_played_and_stepped_by_keys_without_a_click(qtbot: QtBot, recorded: Window) -> None:
+    assert recorded.timeline is not None
+    bar, seen = recorded.timeline.bar, []
+    for key in (Qt.Key.Key_Left, Qt.Key.Key_Home, Qt.Key.Key_Right, Qt.Key.Key_End):
+        press(qtbot, recorded, key)
+        seen.append(bar.value())
+    assert seen == [4, 0, 1, 5]
+    slider = recorded.findChildren(QSlider)[0]
+    slider.setFocus()
+    press(qtbot, recorded, Qt.Key.Key_Space)
+    assert recorded.timeline.play_button.isChecked()
+    assert not recorded.state.frozen
+    assert "freeze" not in recorded.actions_by_name
+    recorded.timeline.toggle_play()
+    at = bar.value()
+    slider.setFocus()
+    value = slider.value()
+    qtbot.keyClick(slider, Qt.Key.Key_Left)
+    assert (bar.value(), slider.value() != value) == (at, True), "a slider that has the focus keeps its keys"
+
+
+def test_a_recorded_run_shows_its_warnings_its_counters_and_its_log(qtbot: QtBot, recorded: Window) -> None:
+    look(recorded)
+    assert recorded.bars.texts == ("the pixel size is not known",)
+    assert recorded.status_dock.readings["received"] == "6"
+    recorded.actions_by_name["log"].setChecked(True)
+    assert recorded.log_dock.text == "the recording began"
+
+
+def test_an_open_log_is_not_there_in_the_next_window(make: MakeWindow, feed: FeedDouble) -> None:
+    first = make(feed)
+    first.actions_by_name["log"].setChecked(True)
+    assert first.log_dock.isVisible()
+    first.close()
+    second = make(FeedDouble())
+    assert not second.log_dock.isVisible()
+    assert not second.actions_by_name["log"].isChecked()

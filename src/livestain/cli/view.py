@@ -68,8 +68,10 @@ def view(
 
 
 def _open_window(run: Path, time: int | None, position: int, z: int, mode: Mode) -> int:
+    from livestain.store.read import open_run
     from livestain.view.app import probe, show_window
 
+    open_run(run)  # a wrong folder is told first: it is wrong with a display, too
     why = probe()
     if why:
         raise UserError(f"no window can be opened: {why}; --snapshot and --movie need none")
@@ -78,7 +80,7 @@ def _open_window(run: Path, time: int | None, position: int, z: int, mode: Mode)
     feed = RunFeed(run)
     if (time, position, z) != (None, 0, 0):
         feed.history.update()
-        feed.show(_key(feed, 0 if time is None else time, position, z))
+        feed.show(_key(feed, time, position, z))
     if time is not None:
         feed.follow(False)
     return show_window(lambda: _window(feed, mode))
@@ -95,7 +97,7 @@ def _window(feed: RunFeed, mode: Mode) -> QWidget:
 def _save_snapshot(
     run: RecordedRun, state: ViewState, key: Key, path: Path, size: tuple[int, int] | None
 ) -> None:  # fmt: skip
-    from livestain.view.moments import place_text
+    from livestain.view.moments import notes_at, place_text
     from livestain.view.snapshot import save_png
 
     picture = run.picture(key)
@@ -106,7 +108,8 @@ def _save_snapshot(
         typer.echo(f"note: {layer.label} is not in the picture: {why}", err=True)
     state.set_picture(picture)
     caption = place_text(key, run.history.extent(), picture.time_s, run.interval_s)
-    typer.echo(save_png(path, state, pixel_um=run.pixel_um, caption=caption, size=size, facts=run.facts))
+    note = notes_at(run.history.notes(), key)
+    typer.echo(save_png(path, state, pixel_um=run.pixel_um, caption=caption, note=note, size=size, facts=run.facts))
 
 
 def _plan(

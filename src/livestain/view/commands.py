@@ -20,7 +20,8 @@ class Command:
     what
         One sentence.
     needs
-        What must be there for it: ``""`` nothing, ``"session"`` a live session, ``"run"`` a run folder.
+        What must be there for it: ``""`` nothing, ``"session"`` a live session, ``"run"`` a run folder,
+        ``"live"`` pictures that come by themselves, ``"recorded"`` a time bar.
     """
 
     name: str
@@ -41,7 +42,7 @@ VIEWS = (
     Command("alone", "Hold B: label-free", "B", "While held: the label-free picture alone."),
     Command("fit", "Fit", "F", "The whole image."),
     Command("one_to_one", "1:1", "1", "One pixel of the camera on one pixel of the screen."),
-    Command("freeze", "Freeze", "Space", "Hold the picture; recording and staining go on."),
+    Command("freeze", "Freeze", "Space", "Hold the picture; recording and staining go on.", "live"),
 )
 STAINING = Command("staining", "Staining", "T", "Stain live or not; recording goes on.", "session")
 ACTIONS = (
@@ -49,6 +50,15 @@ ACTIONS = (
     Command("movie", "Movie", "M", "Save a range of time points as a movie.", "run"),
     Command("note", "Note", "N", "Write a note at this time point into the run.", "run"),
 )
+TIME = (
+    Command("play", "Play", "Space", "Play or pause.", "recorded"),
+    Command("back", "Back", "Left", "The time point before.", "recorded"),
+    Command("on", "On", "Right", "The next time point.", "recorded"),
+    Command("first", "First", "Home", "The first time point.", "recorded"),
+    Command("last", "Last", "End", "The last time point.", "recorded"),
+)
+"""Of the time bar; no buttons."""
+
 HELP = (
     Command("card", "Model card", "I", "What the model is for, its scores and limits."),
     Command("shortcuts", "Shortcuts", "?", "This list."),
@@ -65,4 +75,4 @@ BY_MOUSE = (
     ("Double click", "The whole image."),
 )
 
-ALL: tuple[Command, ...] = (*MODES, *VIEWS, STAINING, *ACTIONS, *HELP, *HIDDEN)
+ALL: tuple[Command, ...] = (*MODES, *VIEWS, STAINING, *ACTIONS, *TIME, *HELP, *HIDDEN)

@@ -15,11 +15,14 @@ from qtpy.QtWidgets import QDialog
 from livestain.errors import LivestainError
 from livestain.frames import Key
 from livestain.model.description import read_description
+from livestain.store.read import Note
 from livestain.store.run import add_note
+from livestain.view.moments import notes_at
 from livestain.view.movie import same_look
 from livestain.view.movie_dialog import MovieDialog
 from livestain.view.notes import NoteDialog, SaveNote
 from livestain.view.picture import Picture
+from livestain.view.recorded import RunFeed
 from livestain.view.sheets import Sheet, card_html, shortcuts_html
 from livestain.view.snapshot import EXPORT_FOLDER, make_export_folder, save_png, save_tiff
 from livestain.view.state import ViewState
@@ -38,6 +41,8 @@ class Deeds(QObject):
     def __init__(self, window: Window) -> None:
         super().__init__(window)
         self._window = window
+        self._notes: list[Note] = []
+        """What was noted in this window."""
         self._sheets: dict[str, Sheet] = {}
         self._saved.connect(window.tell, Qt.ConnectionType.QueuedConnection)
         self.by_name: dict[str, Callable[[], None]] = {
@@ -56,10 +61,12 @@ class Deeds(QObject):
             return
         look = same_look(window.state)
         folder = (window.run or Path.cwd()) / EXPORT_FOLDER
-        save = partial(self._save, folder, look, window.state.picture, window.caption)
+        picture = window.state.picture
+        known = window.feed.history.notes() if isinstance(window.feed, RunFeed) else self._notes
+        save = partial(self._save, folder, look, picture, window.caption, notes_at(known, picture.key))
         threading.Thread(target=save, name="livestain-snapshot", daemon=True).start()
 
-    def _save(self, folder: Path, look: ViewState, picture: Picture, caption: str) -> None:
+    def _save(self, folder: Path, look: ViewState, picture: Picture, caption: str, note: str) -> None:
         feed = self._window.feed
         p, t, z = picture.key
         name = f"p{p:03d}-t{t:05d}-z{z:03d}"
@@ -67,8 +74,10 @@ class Deeds(QObject):
         look.set_picture(picture)
         try:
             make_export_folder(folder)
-            png = save_png(folder / f"{name}.png", look, pixel_um=feed.pixel_um, caption=caption, facts=facts)
-            save_tiff(folder / f"{name}.tif", picture, feed.layers, feed.pixel_um, facts)
+            png = save_png(
+                folder / f"{name}.png", look, pixel_um=feed.pixel_um, caption=caption, note=note, facts=facts
+            )
+            save_tiff(folder / f"{name}.tif", picture, feed.layers, feed.pixel_um, facts, note)
         except (OSError, LivestainError) as error:
             self._saved.emit(f"The snapshot could not be saved: {error}", "red")
         else:
@@ -98,6 +107,7 @@ class Deeds(QObject):
 
     def _note(self, save: SaveNote, text: str, key: Key | None) -> None:
         save(text, key)
+        self._notes.append(Note(text, *(key or (None, None, None))))
         about = f"at t {key.t}" if key is not None else "about the run"
         self._window.tell(f"Note saved {about}: {text}", "plain")
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from livestain.frames import Key
+from livestain.frames import InputCheck, Key
+from livestain.session.status import Counters
 from livestain.store.ledger import LedgerTail, Row
 from livestain.store.read import Note
 from livestain.view.picture import ABSENT, FAILED, LATE, LIVE, NO_STAIN_YET, SKIPPED, UNSTAINED, Marks
@@ -49,6 +50,12 @@ class History:
         self._raw = _OverTime(np.uint8, _NOTHING)
         self._stains = [_OverTime(np.uint8, _NOTHING) for _ in stains]
         self._elapsed_s = _OverTime(np.float32, np.nan)
+        self._input = tuple(_OverTime(np.float16, np.nan) for _ in range(3))
+        """Contrast, clipped share and gain of a plane, as the first stains' ledger has them."""
+        self._recorded = {"saved": 0, "failed": 0}
+        self._counted = -1, Counters()
+        self.closed = False
+        """Whether the recording ended in order."""
         self._extent = (0, 0, 0)
         self._reasons: dict[tuple[int, Key], str] = {}
         self._notes: list[Note] = []
@@ -92,6 +99,22 @@ class History:
         with self._lock:
             return float(self._elapsed_s.get(key))
 
+    def input(self, key: Key) -> InputCheck | None:
+        """Return how a plane looked to the model of the first stains; None where not known."""
+        with self._lock:
+            sd, saturated, gain = (float(found.get(key)) for found in self._input)
+        return None if np.isnan(sd) else InputCheck(sd, saturated, gain)
+
+    def counters(self) -> Counters:
+        """Return the counters of the run by its ledgers: what has no row in those of the first stains is behind.
+
+        Where there are no stains at all no plane waits for one.
+        """
+        with self._lock:
+            if self._counted[0] != self.version:
+                self._counted = self.version, self._count()
+            return self._counted[1]
+
     def why_missing(self, key: Key, stains: int | None) -> str:
         """Return why there is nothing to show by the ledgers, in a few words; empty when there may be something.
 
@@ -118,12 +141,25 @@ class History:
     def nbytes(self) -> int:
         """What the planes take in memory; reasons and notes beside it."""
         with self._lock:
-            return sum(found.nbytes for found in (self._raw, *self._stains, self._elapsed_s))
+            return sum(found.nbytes for found in (self._raw, *self._stains, self._elapsed_s, *self._input))
 
     def notes(self) -> tuple[Note, ...]:
         """Return the notes so far, in the order of the ledger."""
         with self._lock:
             return tuple(self._notes)
+
+    def _count(self) -> Counters:
+        size, states = self._extent[1], np.zeros(5, np.int64)
+        for p, z in self._raw.places():
+            saved = self._raw.over_time(p, z, size) == _OK
+            stained = self._stains[0].over_time(p, z, size) if self._stains else np.zeros(size, np.uint8)
+            states += np.bincount(stained[saved], minlength=5)
+        behind, live, late, unstained, skipped = (int(number) for number in states)
+        saved_frames, failed = self._recorded["saved"], self._recorded["failed"]
+        return Counters(
+            received=saved_frames + failed, saved=saved_frames, failed=failed, labelfree=int(states.sum()), live=live,
+            late=late, skipped=skipped, unstained=unstained, behind=behind if self._stains else 0,
+        )  # fmt: skip
 
     def _words(self, words: str, ledger: int, key: Key) -> str:
         reason = self._reasons.get((ledger, key), "")
@@ -133,6 +169,8 @@ class History:
         if "state" not in row:
             if ledger == 0 and "note" in row:
                 self._notes.append(Note.of_row(row))
+            elif ledger == 0 and "open" not in row:  # a note that was added later brings its own
+                self.closed = "close" in row
             return
         p, t, z = row["p"], row["t"], row["z"]
         state = _state(row, is_raw=ledger == 0)
@@ -140,6 +178,8 @@ class History:
             positions, times, sections = self._extent
             if t >= times or p >= positions or z >= sections:
                 self._extent = max(p + 1, positions), max(t + 1, times), max(z + 1, sections)
+            self.closed = False
+            self._recorded["saved" if state == _OK else "failed"] += 1
             if row.get("c", 0) != 0:
                 return
             self._raw.set(p, t, z, state)
@@ -148,6 +188,11 @@ class History:
                 self._elapsed_s.set(p, t, z, elapsed_ms / 1000)
         else:
             self._stains[ledger - 1].set(p, t, z, state)
+            if ledger == 1 and row.get("input"):
+                found = row["input"].get("sd"), row["input"].get("saturated"), row.get("gain")
+                for kept, value in zip(self._input, found, strict=True):
+                    if value is not None:
+                        kept.set(p, t, z, value)
         if state in _WITH_REASON and row.get("reason") and len(self._reasons) < _REASONS_KEPT:
             self._reasons[ledger, Key(p, t, z)] = str(row["reason"])
 
@@ -172,6 +217,10 @@ class _OverTime:
                 grown[: array.size] = array
             array = self._arrays[p, z] = grown
         array[t] = value
+
+    def places(self) -> list[tuple[int, int]]:
+        """Return the (p, z) that have any number."""
+        return list(self._arrays)
 
     def get(self, key: Key) -> float:
         array = self._arrays.get((key.p, key.z))

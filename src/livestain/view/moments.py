@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from livestain.frames import Key
+from livestain.store.read import Note
 from livestain.view.history import History
 from livestain.view.picture import ABSENT, FAILED, LATE, LIVE, SKIPPED, UNSTAINED, Marks
 
@@ -57,6 +59,18 @@ def place_text(key: Key, extent: tuple[int, int, int], time_s: float, interval_s
     parts = [f"t {key.t} of {extent[1]}", clock(time_s, interval_s)]
     parts += [f"{name} {place} of {size}" for name, place, size in several]
     return ", ".join(filter(None, parts))
+
+
+def notes_at(notes: Sequence[Note], key: Key, since: int = 0) -> str:
+    """Return what was noted at a time point, such as ``"t 12: drug added; cells round up"``; empty when nothing was.
+
+    ``since``: so many time points before it count too, so that a note can be read while they go by.
+    """
+    told: dict[int, list[str]] = {}
+    for note in notes:
+        if note.t is not None and key.t - since <= note.t <= key.t and note.p in (None, key.p):
+            told.setdefault(note.t, []).append(note.text)
+    return ", ".join(f"t {t}: {'; '.join(texts)}" for t, texts in sorted(told.items()))
 
 
 def bars(marks: Marks, most: int) -> Marks:

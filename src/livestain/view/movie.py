@@ -20,7 +20,7 @@ from livestain.errors import LivestainError, UserError
 from livestain.frames import Key
 from livestain.store.failures import as_store_error
 from livestain.view import theme
-from livestain.view.moments import place_text
+from livestain.view.moments import notes_at, place_text
 from livestain.view.overlays import Tags
 from livestain.view.picture import MARK, LayerInfo
 from livestain.view.recorded import RecordedRun
@@ -256,8 +256,8 @@ class _Film:
 
     @property
     def virtual(self) -> bool:
-        """Whether it shows a virtual layer."""
-        return any(pane.virtual for pane in self._look.panes())
+        """Whether it shows a virtual layer, if not in every picture."""
+        return any(pane.virtual or pane.unstained for pane in self._look.panes())
 
     @property
     def colors(self) -> list[str]:
@@ -274,7 +274,9 @@ class _Film:
         picture = run.picture(key)
         look.set_picture(picture)
         caption = place_text(key, run.history.extent(), picture.time_s, run.interval_s)
-        tags = Tags(run.pixel_um, caption)
+        # A note stays for a second of the movie, or nobody could read it.
+        note = notes_at(run.history.notes(), key, since=min(round(self.plan.fps) - 1, key.t - self.plan.first))
+        tags = Tags(run.pixel_um, caption, note=note)
         return _pixels(self._renderer.image(look, self._view, self.width, self.height, 1.0, tags))
 
 

@@ -101,7 +101,7 @@ class MovieDialog(QDialog):
     @property
     def path(self) -> Path:
         """The file that is chosen."""
-        return self.folder / self.file.text().strip()
+        return self.folder / str(self.file.text()).strip()
 
     def done(self, result: int) -> None:
         """Close, also by Escape; what is under way is cancelled, no half movie is left."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 from qtpy.QtCore import QPointF, QRectF, Qt
@@ -26,6 +26,8 @@ _SCRIM = (0, 0, 0, 178)
 MARK_MIN_PX = 9
 _MARK_WORDS = ("VIRTUAL", "STAIN -", "predicted,", "not", "measured")
 _STALE, _FROZEN = "STALE:", "FROZEN"
+NO_STAIN = "no virtual stain on this frame"
+"""Begins the tag that stands in the mark's place where there is nothing virtual to see."""
 _MARGIN, _PAD_X, _PAD_Y = 8.0, 7.0, 4.0
 _SWATCH = 10.0
 _LEGEND_WIDTH = 320.0
@@ -46,17 +48,20 @@ class Tags:
         The display stands still by choice.
     stale_s
         Seconds without a new frame, when that is too long; 0: all is well.
+    note
+        What was noted at this time point; cut where it has no room. Empty: nothing.
     """
 
     pixel_um: float = 0.0
     caption: str = ""
     frozen: bool = False
     stale_s: float = 0.0
+    note: str = ""
 
     def lines(self) -> list[str]:
         """Return the tags of the left lower corner, from top to bottom."""
         stale = f"{_STALE} no new frames for {self.stale_s:.0f} s" if self.stale_s else ""
-        return [line for line in (stale, _FROZEN if self.frozen else "", self.caption) if line]
+        return [line for line in (stale, _FROZEN if self.frozen else "", self.note, self.caption) if line]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,7 @@ class Frame:
     rows
         `legend_rows` of the pane.
     caption
-        What a pane without virtual layers is called; empty: no need to say.
+        What a pane without virtual stains is called, or why it has none; empty: no need to say.
     """
 
     pane: Pane
@@ -243,11 +248,15 @@ def _draw_mark(painter: QPainter, mark: MarkLayout) -> QRectF:
 
 def _draw_caption(painter: QPainter, frame: Frame, marks: Sequence[MarkLayout], size: int) -> float:
     """Draw a pane's name where the other has its mark; return where it ends."""
-    rect = _tag_rect(QPointF(frame.seen.left() + _MARGIN, frame.seen.top() + _MARGIN), frame.caption, size)
+    caption = frame.caption
+    if frame.pane.unstained:
+        room = frame.seen.width() - 2 * (_MARGIN + _PAD_X)
+        caption = _metrics(size).elidedText(caption, Qt.TextElideMode.ElideRight, room)
+    rect = _tag_rect(QPointF(frame.seen.left() + _MARGIN, frame.seen.top() + _MARGIN), caption, size)
     fits = rect.right() + _MARGIN <= frame.seen.right() and not any(mark.rect.intersects(rect) for mark in marks)
-    if not frame.caption or not fits:
+    if not caption or not fits:
         return float(frame.seen.top())
-    _draw_tag(painter, rect, frame.caption, size)
+    _draw_tag(painter, rect, caption, size)
     return float(rect.bottom())
 
 
@@ -258,20 +267,23 @@ def _tag_rect(corner: QPointF, text: str, size: int) -> QRectF:
 
 
 def _draw_tag(painter: QPainter, rect: QRectF, text: str, size: int) -> None:
-    stale = text.startswith(_STALE)
-    painter.fillRect(rect, QColor(GREY) if stale else QColor(*_SCRIM))
+    grey = text.startswith((_STALE, NO_STAIN))
+    painter.fillRect(rect, QColor(GREY) if grey else QColor(*_SCRIM))
     painter.setFont(_font(size))
-    painter.setPen(QColor(ON_AMBER if stale else WHITE))
+    painter.setPen(QColor(ON_AMBER if grey else WHITE))
     painter.drawText(rect, Qt.AlignmentFlag.AlignCenter, text)
 
 
 def _draw_foot(painter: QPainter, room: QRectF, tags: Tags, scale: float, size: int) -> float:
     """Draw scale bar and tags at the lower end of ``room``; return where they begin from above."""
     bar = _draw_bar(painter, room, tags.pixel_um, scale, size) if tags.pixel_um > 0 else None
-    rects = [_tag_rect(QPointF(room.left() + _MARGIN, 0), line, size) for line in tags.lines()]
+    limit = room.width() - 2 * (_MARGIN + _PAD_X) - (bar.width() + _MARGIN if bar is not None else 0)
+    note = _metrics(size).elidedText(tags.note, Qt.TextElideMode.ElideRight, max(limit, 0))
+    lines = replace(tags, note=note).lines()
+    rects = [_tag_rect(QPointF(room.left() + _MARGIN, 0), line, size) for line in lines]
     beside = bar is None or all(rect.right() + _MARGIN < bar.left() for rect in rects)
     begin = room.bottom() - _MARGIN if bar is None or beside else bar.top() - _MARGIN / 2
-    for line, rect in reversed(list(zip(tags.lines(), rects, strict=True))):
+    for line, rect in reversed(list(zip(lines, rects, strict=True))):
         if begin - rect.height() < room.top() or rect.right() + _MARGIN > room.right():
             break
         begin -= rect.height()

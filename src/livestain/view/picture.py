@@ -35,7 +35,10 @@ class LayerInfo:
         The largest value a pixel can have: 65535, or 2**bits - 1 of the camera.
     limits
         Values shown as black and full colour to begin with: the model's fixed range for virtual layers; None: to be
-        set once from the first picture.
+        set once from a picture.
+    first
+        Such values of the first frame of the run, where ``limits`` is None and they are known; None: they are taken
+        from the first picture shown.
     """
 
     name: str
@@ -43,6 +46,7 @@ class LayerInfo:
     color: str
     top: int = 65535
     limits: tuple[float, float] | None = None
+    first: tuple[float, float] | None = None
 
     @property
     def label(self) -> str:

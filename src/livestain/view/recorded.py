@@ -6,12 +6,16 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from livestain.errors import RunError, StoreCorruptError, StoreError
+import numpy as np
+
+from livestain.errors import ModelError, RunError, StoreCorruptError, StoreError
 from livestain.frames import Counts, Key
+from livestain.model.card import ContrastRange
+from livestain.model.description import read_description
 from livestain.stainer.half import half_size
 from livestain.store.ledger import LedgerTail
 from livestain.store.metadata import AXES, Document, read_document, virtual_channel
@@ -21,6 +25,7 @@ from livestain.store.run import LEDGER_FILE, image_path
 from livestain.view.history import History
 from livestain.view.mailbox import Mailbox
 from livestain.view.picture import NO_STAIN_YET, LayerInfo, Marks, Picture
+from livestain.view.state import auto_limits, sample
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +67,10 @@ class RecordedRun:
         The line of the model's card that is shown wherever it is used; empty when there is none.
     facts
         What an export says of its origin: name and value.
+    warnings
+        What the session that recorded it warned of, as ``run.json`` has it.
+    contrast
+        The input that the model of the first stains was trained on; None where not known.
     growing
         Whether it was being recorded on this computer when it was opened.
     history
@@ -88,11 +97,14 @@ class RecordedRun:
         self.interval_s, self.pixel_um = _steps(first)
         self.facts = _facts(run, models)
         self.caution = self.facts.get("Caution", "")
+        self.warnings = _warnings(run)
+        self.contrast = _contrast(run.path / "stains" / models[0] / "model") if models else None
         self.history = History(
             run.path / "raw" / LEDGER_FILE, [run.path / "stains" / model / LEDGER_FILE for model in models]
         )
         self._run, self._known = run, {source.folder for _, source in virtual}
         self._reader = lru_cache(_READERS_KEPT)(PlaneReader)
+        self.layers = tuple(self._with_limits(*pair) for pair in zip(self.layers, self._sources, strict=True))
 
     @property
     def is_there(self) -> bool:
@@ -112,7 +124,12 @@ class RecordedRun:
         found = [self._plane(source, key) for source in self._sources]
         planes, states = tuple(plane for plane, _ in found), tuple(why for _, why in found)
         smaller = tuple(half_size(plane) if plane is not None else None for plane in planes) if halves else ()
-        return Picture(key, planes, smaller, states, time_s=self.history.time_s(key))
+        return Picture(key, planes, smaller, states, time_s=self.history.time_s(key), input=self.history.input(key))
+
+    def _with_limits(self, layer: LayerInfo, source: _Source) -> LayerInfo:
+        """Take the limits of a measured layer from its first frame, so that any plane shown first looks the same."""
+        plane = self._plane(source, Key(0, 0, 0))[0] if source.stains is None else None
+        return layer if plane is None or not np.ptp(sample(plane)) else replace(layer, first=auto_limits(plane))
 
     def _plane(self, source: _Source, key: Key) -> tuple[Counts | None, str]:
         why = self.history.why_missing(key, source.stains)
@@ -134,7 +151,8 @@ class RecordedRun:
 class RunFeed:
     """Delivers pictures of a recorded run to one window: the `livestain.view.picture.Feed` of a folder.
 
-    One thread reads, of several requests the newest; the ledgers are read once a second. Nothing is locked.
+    One thread reads, of several requests the newest; the ledgers are read once a second. Nothing is locked. It begins
+    at the newest time point, unless `show` says otherwise.
     """
 
     is_live = False
@@ -146,11 +164,13 @@ class RunFeed:
         self.pixel_um, self.interval_s = self._run.pixel_um, self._run.interval_s
         self.caution, self.facts, self.growing = self._run.caution, self._run.facts, self._run.growing
         self.history = self._run.history
+        self.warnings, self.contrast = self._run.warnings, self._run.contrast
         self.problem = ""
         self._mailbox = Mailbox()
         self._condition = threading.Condition()
-        self._wanted: Key | None = Key(0, 0, 0)
+        self._wanted: Key | None = None
         self._shown = Key(0, 0, 0)
+        self._begun = False
         self._following = self.growing
         self._paused = self._closed = False
         self._thread = threading.Thread(target=self._work, name="livestain-run-feed", daemon=True)
@@ -179,6 +199,7 @@ class RunFeed:
         """Ask for the picture of a key; while following its t is replaced by the newest."""
         with self._condition:
             self._wanted = self._shown = key
+            self._begun = True
             self._condition.notify()
 
     def extent(self) -> tuple[int, int, int]:
@@ -245,11 +266,13 @@ class RunFeed:
             f"stains of {new} have begun since this was opened: open the run again to see them" if new else ""
         )
         with self._condition:
-            newest = self.history.newest(self._shown.p, self._shown.z) if self._following else None
+            to_newest = self._following or not self._begun
+            newest = self.history.newest(self._shown.p, self._shown.z) if to_newest else None
             if newest is not None:
                 self._shown = self._shown._replace(t=newest)
-            if self._wanted is None and self._seen() != before:
+            if self._wanted is None and (self._seen() != before or not self._begun):
                 self._wanted = self._shown
+            self._begun = True
 
     def _seen(self) -> tuple[Key, tuple[int, ...]]:
         return self._shown, self.history.signature(self._shown)
@@ -290,6 +313,22 @@ def _stain_colors(folder: Path) -> list[tuple[str, str]]:
         if "engine" in row and "state" not in row:
             return [(name, virtual_channel(name).color) for name in row.get("stains", ())]
     return []
+
+
+def _warnings(run: Run) -> tuple[str, ...]:
+    try:
+        return tuple(str(text) for text in run.state.get("warnings") or ())
+    except StoreError as error:
+        log.warning("%s", error)
+        return ()
+
+
+def _contrast(model: Path) -> ContrastRange | None:
+    try:
+        return read_description(model).config.livestain.contrast
+    except ModelError as error:
+        log.info("the input is not compared with training: %s", error)
+        return None
 
 
 def _steps(attributes: Document) -> tuple[float, float]:

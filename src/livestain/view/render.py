@@ -13,7 +13,7 @@ from qtpy.QtGui import QColor, QImage, QPainter
 
 from livestain.view import overlays
 from livestain.view.compose import Composer, Levels, make_colors
-from livestain.view.overlays import Frame, Tags, legend_rows
+from livestain.view.overlays import NO_STAIN, Frame, Tags, legend_rows
 from livestain.view.picture import Picture
 from livestain.view.state import ViewState
 from livestain.view.theme import IMAGE
@@ -71,13 +71,13 @@ class Renderer:
         for layer in area.pane.layers:
             shown = state.views[layer]
             levels = self.composer.levels(layer, shown, picture, view)
-            opacity = state.opacity(layer, area.pane)
+            opacity = state.opacity(layer)
             if levels is not None and opacity > 0:
                 painter.drawImage(target, _indexed(levels, _color_table(shown.color, opacity)), source)
 
 
 def render(
-    state: ViewState, size: tuple[int, int], *, pixel_um: float, caption: str, device_ratio: float = 1.0
+    state: ViewState, size: tuple[int, int], *, pixel_um: float, caption: str, note: str = "", device_ratio: float = 1.0
 ) -> QImage:  # fmt: skip
     """Return what a window with a canvas of this size would show of the whole image, with mark and scale bar burnt in.
 
@@ -90,13 +90,13 @@ def render(
         (width, height) in logical px; the picture has ``device_ratio`` times as many.
     pixel_um
         Pixel size in um; 0 where it is not known: then there is no scale bar.
-    caption
-        Time and place; empty: none.
+    caption, note
+        Time and place, and what was noted there; empty: none.
     """
     width, height = round(size[0] * device_ratio), round(size[1] * device_ratio)
     shape = state.picture.shape if state.picture is not None else (0, 0)
     view = Viewport.fit(shape, *view_size(state.mode, len(state.panes()), width, height)) if min(shape) else None
-    return Renderer().image(state, view, width, height, device_ratio, Tags(pixel_um, caption))
+    return Renderer().image(state, view, width, height, device_ratio, Tags(pixel_um, caption, note=note))
 
 
 class _Place(NamedTuple):
@@ -127,7 +127,7 @@ def _write(painter: QPainter, state: ViewState, picture: Picture, place: _Place,
     if place.beside:
         # Bar and age stand in each picture, as one may be cut out; the rest once.
         overlays.draw_frames(painter, frames[:1], tags, scale)
-        overlays.draw_frames(painter, frames[1:], replace(tags, caption="", frozen=False), scale)
+        overlays.draw_frames(painter, frames[1:], replace(tags, caption="", note="", frozen=False), scale)
         return
     if len(frames) == 2:
         x = curtain_at(state.curtain, place.view) / place.ratio
@@ -138,9 +138,16 @@ def _write(painter: QPainter, state: ViewState, picture: Picture, place: _Place,
 def _frame(state: ViewState, picture: Picture, place: _Place, area: Area) -> Frame:
     rows = legend_rows(area.pane, state.views, picture)
     caption = area.pane.caption if (len(place.areas) == 2 or state.alone) and not area.pane.virtual else ""
-    if caption and len(rows) == 1 and not rows[0].missing:
+    if area.pane.unstained:
+        caption = f"{NO_STAIN}: {area.pane.unstained}"
+        rows = [row for row, layer in zip(rows, area.pane.layers, strict=True) if _is_measured(state, layer)]
+    elif caption and len(rows) == 1 and not rows[0].missing:
         caption, rows = rows[0].text, []
     return Frame(area.pane, place.seen(area.drawn), place.whole, rows, caption)
+
+
+def _is_measured(state: ViewState, layer: int) -> bool:
+    return state.views[layer].info.kind != "virtual"
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from html import escape
 
 from qtpy.QtWidgets import QDialog, QDialogButtonBox, QTextBrowser, QVBoxLayout, QWidget
@@ -59,9 +59,10 @@ def card_html(
     return "".join(parts)
 
 
-def shortcuts_html() -> str:
-    """Return the keys and what they do."""
-    rows = [(command.keys, f"{command.text}: {command.what}") for command in commands.ALL if command.keys]
+def shortcuts_html(usable: Collection[str]) -> str:
+    """Return the keys and what they do, of the commands with these names."""
+    shown = [command for command in commands.ALL if command.keys and command.name in usable]
+    rows = [(command.keys, f"{command.text}: {command.what}") for command in shown]
     return "<h2>Shortcuts</h2>" + _table([*rows, *commands.BY_MOUSE])
 
 

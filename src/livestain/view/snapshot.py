@@ -70,6 +70,7 @@ def save_png(
     *,
     pixel_um: float,
     caption: str,
+    note: str = "",
     size: tuple[int, int] | None = None,
     facts: Mapping[str, str] | None = None,
 ) -> Path:
@@ -85,6 +86,8 @@ def save_png(
         Pixel size in um; 0 where not known: no scale bar.
     caption
         Time and place, written into the picture.
+    note
+        What was noted at this time point, written into the picture (cut to its width) and whole into the file's text.
     size
         (width, height) in px; None: `natural_size`.
     facts
@@ -101,14 +104,19 @@ def save_png(
     StoreError
         The file cannot be written.
     """
-    image = render(state, size or natural_size(state), pixel_um=pixel_um, caption=caption)
-    for name, text in _texts(state, pixel_um, facts or {}):
+    image = render(state, size or natural_size(state), pixel_um=pixel_um, caption=caption, note=note)
+    for name, text in _texts(state, pixel_um, _with_note(facts, note)):
         image.setText(name, text)
     return _write(path, _png(image))
 
 
 def save_tiff(
-    path: Path, picture: Picture, layers: Sequence[LayerInfo], pixel_um: float, facts: Mapping[str, str] | None = None
+    path: Path,
+    picture: Picture,
+    layers: Sequence[LayerInfo],
+    pixel_um: float,
+    facts: Mapping[str, str] | None = None,
+    note: str = "",
 ) -> Path:
     """Save the values of all layers of a picture as they are, one OME-TIFF of uint16 or uint8; never over another file.
 
@@ -123,9 +131,13 @@ def save_tiff(
     dtype = np.result_type(*present)
     write_ome_tiff(
         path, _planes(picture, dtype), (1, len(layers), 1, height, width), dtype,
-        _metadata(picture, layers, pixel_um, facts or {}),
+        _metadata(picture, layers, pixel_um, _with_note(facts, note)),
     )  # fmt: skip
     return path
+
+
+def _with_note(facts: Mapping[str, str] | None, note: str) -> Mapping[str, str]:
+    return {**(facts or {}), **({"Note": note} if note else {})}
 
 
 def file_label(layer: LayerInfo) -> str:

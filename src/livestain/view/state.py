@@ -324,9 +324,10 @@ def auto_limits(plane: Counts) -> tuple[float, float]:
 
 
 def _first_view(info: LayerInfo) -> LayerView:
-    known = info.limits is not None
+    limits = info.limits or info.first
     opacity = UNDER_STAINS if info.kind == "label-free" else 1.0
-    return _legal(LayerView(info, info.limits or (0.0, float(info.top)), info.color, opacity=opacity, limits_set=known))
+    first = limits or (0.0, float(info.top))
+    return _legal(LayerView(info, first, info.color, opacity=opacity, limits_set=limits is not None))
 
 
 def _legal(view: LayerView) -> LayerView:

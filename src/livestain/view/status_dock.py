@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QDockWidget, QFrame, QGridLayout, QHBoxLayout, QLabel
 
 from livestain.frames import InputCheck
 from livestain.model.card import ContrastRange
-from livestain.session.status import Status
+from livestain.session.status import Counters, Status
 from livestain.view import theme
 from livestain.view.readings import (
     Level,
@@ -78,13 +78,17 @@ class StatusDock(QDockWidget):
         """Show a snapshot of a session and the age of the frame shown."""
         closed = status.state == "closed"
         self._light.set(state_reading(status), disk_reading(status))
-        _say(self._loss, loss_text(status.counters, closed=closed), "bad")
-        self._loss.setVisible(bool(self._loss.text()))
-        self._counters.set(counter_readings(status.counters, closed=closed))
+        self.show_counters(status.counters, closed=closed)
         self._speed.set(speed_readings(status, age_ms))
         self._engine.set(engine_readings(status))
         # Of the newest stained frame: says nothing of those that come while none is stained.
         self.show_input(status.input if status.staining else None)
+
+    def show_counters(self, counters: Counters, *, closed: bool) -> None:
+        """Show the counters of the run, and what is lost."""
+        _say(self._loss, loss_text(counters, closed=closed), "bad")
+        self._loss.setVisible(bool(self._loss.text()))
+        self._counters.set(counter_readings(counters, closed=closed))
 
     def show_input(self, check: InputCheck | None) -> None:
         """Show how the newest frame compares with training."""
@@ -94,10 +98,14 @@ class StatusDock(QDockWidget):
         _say(self._doubt, "\n".join(doubts), "amber")
         self._doubt.setVisible(bool(doubts))
 
-    def show_recorded(self, check: InputCheck | None, facts: Mapping[str, str]) -> None:
-        """Show a run from disk: where it comes from; no speed, no counters of a session."""
+    def show_recorded(
+        self, check: InputCheck | None, facts: Mapping[str, str], counters: Counters | None = None, closed: bool = False
+    ) -> None:
+        """Show a run from disk: where it comes from, what became of its frames, the input of the plane; no speed."""
         self._light.set(Reading("state", "from disk"), None)
-        self._counters.hide()
+        if counters is not None:
+            self.show_counters(counters, closed=closed)
+        self._counters.setVisible(counters is not None)
         self._speed.hide()
         self._engine.set([Reading(name, text) for name, text in facts.items() if name in _OF_A_RUN])
         self._input.setVisible(check is not None)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 from qtpy.QtCore import QEvent, QPointF, QRectF, QSize, Qt, QTimer
 from qtpy.QtGui import QColor, QHelpEvent, QIcon, QImage, QMouseEvent, QPainter, QPaintEvent, QPixmap, QPolygonF
 from qtpy.QtWidgets import (
@@ -19,7 +22,16 @@ from qtpy.QtWidgets import (
 
 from livestain.frames import Key
 from livestain.view import theme
-from livestain.view.moments import MARK_WORDS, STRIP_GROUND, bar_range, describe, place_text, strip
+from livestain.view.moments import (
+    MARK_WORDS,
+    STRIP_COLORS,
+    STRIP_GROUND,
+    bar_range,
+    describe,
+    notes_at,
+    place_text,
+    strip,
+)
 from livestain.view.picture import ABSENT
 from livestain.view.recorded import RunFeed
 from livestain.view.state import ViewState
@@ -175,6 +187,10 @@ class Timeline(QWidget):
         self.place_label, self.mark_label = QLabel(), QLabel()
         self.mark_label.setProperty("role", "muted")
         self.mark_label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.legend, self.note_label = QLabel(), QLabel()
+        self.legend.setTextFormat(Qt.TextFormat.RichText)
+        self.note_label.setTextFormat(Qt.TextFormat.PlainText)
+        self.note_label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.position, self.z = QSpinBox(), QSpinBox()
         self.follow_box = QCheckBox("Follow the end")
         self.follow_box.setChecked(feed.following)
@@ -192,6 +208,14 @@ class Timeline(QWidget):
         self.follow_box.toggled.connect(self._follow)
         state.picture_changed.connect(self._on_picture)
         self._look()
+
+    @property
+    def by_name(self) -> dict[str, Callable[[], None]]:
+        """What keys do here, by names as in `livestain.view.commands`."""
+        return {
+            "play": self.toggle_play, "back": lambda: self.step(-1), "on": lambda: self.step(1),
+            "first": self.go_first, "last": self.go_last,
+        }  # fmt: skip
 
     def key(self) -> Key:
         """Return the key that is chosen; the one shown may be a moment behind."""
@@ -234,6 +258,7 @@ class Timeline(QWidget):
         """Leave out what there is no room for."""
         roomy = self.width() >= _NARROW_PX
         self.rate.setVisible(roomy)
+        self.legend.setVisible(roomy)
         self.mark_label.setVisible(roomy)
         super().resizeEvent(event)
 
@@ -251,7 +276,12 @@ class Timeline(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(8, 4, 8, 6)
         column.setSpacing(4)
+        told = QHBoxLayout()
+        told.setSpacing(8)
+        told.addWidget(self.note_label, 1)
+        told.addWidget(self.legend)
         column.addWidget(self.bar)
+        column.addLayout(told)
         column.addLayout(row)
 
     def _look(self) -> None:
@@ -265,6 +295,7 @@ class Timeline(QWidget):
             spin.setSuffix(f" of {size}")
             spin.setVisible(size > 1)
         self.bar.refresh()
+        self._tell_legend()
         self._tell()
 
     def _chosen(self, _: int) -> None:
@@ -276,6 +307,7 @@ class Timeline(QWidget):
         self._placed = True
         self.bar.place = (self.position.value(), self.z.value())
         self.bar.refresh()
+        self._tell_legend()
         self._feed.show(self.key())
 
     def _follow(self, on: bool) -> None:
@@ -319,6 +351,14 @@ class Timeline(QWidget):
             widget.blockSignals(False)
         self.bar.update()
 
+    def _tell_legend(self) -> None:
+        """Say what the colours of this place mean, those that are there."""
+        found = np.unique(self._feed.marks(*self.bar.place)).tolist()
+        there = [(color, MARK_WORDS[mark]) for mark, color in STRIP_COLORS.items() if mark in found]
+        text = " &nbsp; ".join(f"<span style='color: #{color}'>■</span> {word}" for color, word in there)
+        noted = f" &nbsp; <span style='color: {theme.AMBER}'>◆</span> note" if self._feed.history.notes() else ""
+        self.legend.setText(text + noted)
+
     def _tell(self) -> None:
         """Say which key and time are shown, and what became of that plane."""
         picture = self._state.picture
@@ -326,6 +366,9 @@ class Timeline(QWidget):
             self.place_label.setText("")
             return
         key = picture.key
+        note = notes_at(self._feed.history.notes(), key)
+        self.note_label.setText(note)
+        self.note_label.setToolTip(note)
         marks = self._feed.marks(key.p, key.z)
         extent = (1, self._feed.extent()[1], 1)  # position and z stand beside it
         text = place_text(key, extent, picture.time_s, self._feed.interval_s)

@@ -46,8 +46,9 @@ class Toolbar(QToolBar):
                 self._follow_action.setVisible(False)
             if usable_here and group is not commands.HELP:
                 self.addSeparator()
-        for command in commands.HIDDEN:
-            self._action(command)
+        for command in (*commands.TIME, *commands.HIDDEN):
+            if command.needs in ("", *usable):
+                self._action(command)
 
     def show_follow(self, visible: bool) -> None:
         """Show the place that is followed, or not."""

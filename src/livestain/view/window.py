@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QObject, QSettings, Qt, QTimer, Signal
 from qtpy.QtGui import QCloseEvent, QHideEvent, QKeyEvent, QResizeEvent, QShowEvent
 from qtpy.QtWidgets import (
+    QAbstractSlider,
     QAbstractSpinBox,
     QApplication,
     QDockWidget,
@@ -33,7 +34,7 @@ from livestain.view.live import LiveFeed
 from livestain.view.log_dock import LogDock
 from livestain.view.memory import Memory
 from livestain.view.moments import place_text
-from livestain.view.picture import Feed
+from livestain.view.picture import Feed, Picture
 from livestain.view.readings import Level, age_text, cursor_text, rate_text
 from livestain.view.recorded import RunFeed
 from livestain.view.state import Mode, ViewState
@@ -44,7 +45,6 @@ from livestain.view.toolbar import Toolbar
 
 if TYPE_CHECKING:
     from livestain.session.session import Session
-    from livestain.session.status import Status
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +58,7 @@ _INPUT = "input:"
 _STALE_S = 1.0
 _NARROW_PX, _LOW_PX = 760, 420
 _MODES: tuple[Mode, ...] = ("composite", "split", "curtain")
+_OF_SLIDERS = (Qt.Key.Key_Left, Qt.Key.Key_Right, Qt.Key.Key_Home, Qt.Key.Key_End)
 _TEXTS = (QLineEdit, QPlainTextEdit, QAbstractSpinBox)
 
 
@@ -109,6 +110,7 @@ class Window(QMainWindow):
             self.resizeDocks([self.layers, self.status_dock], [505, 235], Qt.Orientation.Vertical)
         for dock in (self.layers, self.status_dock):
             dock.setVisible(not self._docks_away)  # kept from a small window, whose size may not have come back
+        self.log_dock.hide()  # what was asked of another run
         self._show_layout()
         self._look()
         feed.start(self._woken.emit)
@@ -144,6 +146,7 @@ class Window(QMainWindow):
 
     def _build(self) -> None:
         needs = {name for name, there in (("session", self.session), ("run", self.session or self._run)) if there}
+        needs.add("recorded" if isinstance(self.feed, RunFeed) else "live")
         self.toolbar = Toolbar(needs, self)
         self.addToolBar(self.toolbar)
         self.actions_by_name = self.toolbar.actions_by_name
@@ -167,11 +170,14 @@ class Window(QMainWindow):
 
     def _build_docks(self) -> None:
         right, below = Qt.DockWidgetArea.RightDockWidgetArea, Qt.DockWidgetArea.BottomDockWidgetArea
+        recorded = self.feed if isinstance(self.feed, RunFeed) else None
         known = self.session.model.card.contrast if self.session is not None else None
+        if recorded is not None:
+            known = recorded.contrast
         self.layers = LayerDock(self.state)
         self.layers.setObjectName("layers")
         self.status_dock = StatusDock(self.feed.caution, known, self)
-        self.log_dock = LogDock(self)
+        self.log_dock = LogDock(self, recorded.path / "log.txt" if recorded is not None else None)
         feature = QDockWidget.DockWidgetFeature
         for dock in (self.layers, self.status_dock):
             # Not closable: nothing in the window would bring them back.
@@ -198,7 +204,7 @@ class Window(QMainWindow):
             actions[name].triggered.connect(_calling(self.state.set_mode, name))
         simple = {
             "fit": self.canvas.fit, "one_to_one": self.canvas.one_to_one, "theme": self._switch_theme,
-            "close": self.close, **self.deeds.by_name,
+            **(self.timeline.by_name if self.timeline is not None else {}), "close": self.close, **self.deeds.by_name,
         }  # fmt: skip
         for each, deed in simple.items():
             if each in actions:
@@ -242,7 +248,7 @@ class Window(QMainWindow):
         values = {"age": f"age {age_text(age_ms)}" if age_ms is not None else "", "shown": self._shown_text()}
         if status is not None:
             self.status_dock.show_status(status, age_ms)
-            self.bars.tell_all(self._warnings(status))
+            self.bars.tell_all(self._warnings(status.warnings))
             self.actions_by_name["staining"].setChecked(status.staining)
             total = status.latency_ms.get("total")
             values["rate"] = f"{rate_text(status)} frame/s"
@@ -251,14 +257,22 @@ class Window(QMainWindow):
             if status.engine.get("backend") in _ON_CPU:
                 self.canvas.set_max_rate(CPU_PAINTS_PER_S)
         else:
-            facts = self.feed.facts if isinstance(self.feed, RunFeed) else {}
-            self.status_dock.show_recorded(picture.input if picture is not None else None, facts)
+            self._look_at_run(picture)
         self.fields.show_values(values)
         self._look_at_feed()
 
-    def _warnings(self, status: Status) -> list[str]:
+    def _warnings(self, warnings: Sequence[str]) -> list[str]:
         """Return what bars should say; doubts about the input stand in the status dock where there is room for it."""
-        return [text for text in status.warnings if self._docks_away or not text.startswith(_INPUT)]
+        return [text for text in warnings if self._docks_away or not text.startswith(_INPUT)]
+
+    def _look_at_run(self, picture: Picture | None) -> None:
+        check = picture.input if picture is not None else None
+        if not isinstance(self.feed, RunFeed):
+            self.status_dock.show_recorded(check, {})
+            return
+        history = self.feed.history
+        self.status_dock.show_recorded(check, self.feed.facts, history.counters(), closed=history.closed)
+        self.bars.tell_all(self._warnings(self.feed.warnings))
 
     def _look_at_feed(self) -> None:
         if self.feed.problem:
@@ -291,7 +305,8 @@ class Window(QMainWindow):
 
     def _show_layout(self) -> None:
         self.actions_by_name[self.state.mode].setChecked(True)
-        self.actions_by_name["freeze"].setChecked(self.state.frozen)
+        if "freeze" in self.actions_by_name:
+            self.actions_by_name["freeze"].setChecked(self.state.frozen)
         self.actions_by_name["theme"].setText("Light" if theme.current().dark else "Dark")
 
     def _report(self, text: str) -> None:
@@ -341,6 +356,10 @@ class Window(QMainWindow):
         elif kind == QEvent.Type.KeyRelease and isinstance(event, QKeyEvent) and event.key() == Qt.Key.Key_B:
             if not event.isAutoRepeat():
                 self.state.set_alone(False)
+        elif kind == QEvent.Type.ShortcutOverride and isinstance(event, QKeyEvent) and event.key() in _OF_SLIDERS:
+            if isinstance(QApplication.focusWidget(), QAbstractSlider):
+                event.accept()  # the slider that somebody tabbed to moves, not the time
+                return True
         elif kind == QEvent.Type.WindowDeactivate and watched is self:
             self.state.set_alone(False)
         return False
