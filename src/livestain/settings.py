@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
 from pathlib import Path
 from typing import Literal
 
@@ -39,7 +40,13 @@ class SessionSettings(Settings):
     planes_in_flight: int = Field(4, ge=1, le=32, description="raw planes being written at a time")
 
 
-INSTALL = {"openvino": "pip install openvino", "onnxruntime": "pip install onnxruntime"}
+def pip_install(package: str) -> str:
+    """Return the command that installs a package beside this program, whichever ``pip`` is found first."""
+    python = f'"{sys.executable}"' if " " in sys.executable else sys.executable
+    return f'{python} -m pip install "{package}"'
+
+
+INSTALL = {name: pip_install(name) for name in ("openvino", "onnxruntime")}
 """What brings the library of a backend."""
 
 

@@ -147,10 +147,22 @@ def test_a_mistake_in_run_is_one_line(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_missing_device_adapters_are_one_line_with_the_command_that_brings_them(
+    model_folder: Path, tmp_path: Path, livestain: Livestain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pymmcore_plus.find_micromanager", lambda: None)
+    done = livestain("run", "--model", model_folder, "--output", tmp_path / "run", "--frames", 1)
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert done.err.startswith("error: no device adapters of Micro-Manager are installed: ")
+    assert '-m pip install "mm-test-adapters"' in done.err
+    assert not (tmp_path / "run").exists()
+
+
 OTHERS: dict[str, tuple[list[object], str]] = {
     "no run to export": (["export", "nothing"], "nothing is no run"),
     "unknown command": (["stian"], "stian"),
     "unknown format": (["export", "nothing", "--to", "avi"], "avi"),
+    "no run to view, and no display": (["view", "nothing"], "nothing is no run"),
 }
 
 
@@ -160,3 +172,7 @@ def test_other_mistakes_are_one_line_too(words: list[object], expected: str, liv
     assert (done.code, done.out) == (2, "")
     assert expected in done.err.splitlines()[0]
     assert "Traceback" not in done.err
+
+
+def test_the_hint_after_a_wrong_option_names_the_command(livestain: Livestain) -> None:
+    assert livestain("demo", "--frames", "x").err.splitlines()[-1] == "hint: see livestain demo --help"

@@ -64,6 +64,16 @@ def test_ctrl_c_at_the_birth_of_the_stainer_ends_in_order(delay_s: float, model_
         check_closed(tmp_path / "run", failed=0)
 
 
+@pytest.mark.parametrize("delay_s", [0.2, 0.4, 0.8])
+def test_ctrl_c_in_the_first_second_shows_no_traceback(delay_s: float, model_folder: Path, tmp_path: Path) -> None:
+    with demo(model_folder, tmp_path / "run") as process:
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(delay_s)
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=PATIENCE_S)
+    assert (process.returncode, err.strip()) == (130, b"")
+
+
 def interrupt(model: Path, run: Path, times: int, number: int = signal.SIGINT) -> tuple[int, str, str]:
     """Send Ctrl-C (or another signal) to a demo that has recorded some frames; returns exit code, stdout, stderr."""
     with demo(model, run) as process:

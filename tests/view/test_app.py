@@ -56,8 +56,8 @@ def test_a_platform_that_shows_nothing_is_no_display_unless_forced(platform: str
 
 
 MISSING = {
-    "the extra": ({"qtpy", "pyqtgraph", "PySide6", "PyQt6"}, "qtpy, pyqtgraph not installed: pip"),
-    "the binding": ({"PySide6", "PyQt6"}, "no Qt is installed: pip install 'livestain[view]'"),
+    "the extra": ({"qtpy", "pyqtgraph", "PySide6", "PyQt6"}, f"qtpy, pyqtgraph not installed: {app_module.INSTALL}"),
+    "the binding": ({"PySide6", "PyQt6"}, f"no Qt is installed: {app_module.INSTALL}"),
 }
 
 

@@ -3,82 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
 
-import typer
-
-from livestain.cli.demo import demo
-from livestain.cli.evaluate import evaluate
-from livestain.cli.export import export
-from livestain.cli.fetch_weights import fetch_weights
-from livestain.cli.run import run
-from livestain.cli.train import train
-from livestain.cli.view import view
-from livestain.errors import LivestainError, UserError
-
-USER_MISTAKE = 2
-INTERRUPTED = 130
-
-app = typer.Typer(
-    name="livestain",
-    help="Virtual staining beside the microscope: every label-free frame stained live, everything recorded.",
-    epilog="Exit codes: 0 all saved and stained; 2 a mistake in what was asked for; 3 frames failed or were not "
-    "stained; 130 stopped by Ctrl-C.",
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command()(demo)
-app.command()(run)
-app.command()(view)
-app.command()(export)
-app.command()(train)
-app.command()(evaluate)
-app.command()(fetch_weights)
-
-
-def _print_version(asked: bool) -> None:
-    if asked:
-        from livestain import __version__
-
-        typer.echo(__version__)
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
-    ] = False,
-) -> None:
-    """Virtual staining beside the microscope: every label-free frame stained live, everything recorded."""
+_INTERRUPTED = 130
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one line and exit code 2, never a traceback."""
-    sys.exit(_run())
-
-
-def _run() -> int:
+    """Run the command line and end the program with its exit code."""
     try:
-        return int(app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0)
-    except typer.Abort:
-        return INTERRUPTED
-    except _UsageError as error:
-        return _complain(error.format_message(), "see livestain COMMAND --help")
-    except UserError as error:
-        return _complain(str(error))
-    except LivestainError as error:
-        return _complain(str(error), code=3)
+        # Here and not above: it takes a second, and Ctrl-C within it is no error of ours to be shown.
+        from livestain.cli.app import run_command
 
-
-# typer carries its own copy of click and names only this one of its errors.
-_UsageError: Any = typer.BadParameter.__mro__[1]
-
-
-def _complain(text: str, hint: str = "", code: int = USER_MISTAKE) -> int:
-    lines = [f"error: {text}"] + ([f"hint: {hint}"] if hint else [])
-    typer.echo("\n".join(" ".join(line.split()) for line in lines), err=True)
-    return code
+        code = run_command()
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
+    sys.exit(code)

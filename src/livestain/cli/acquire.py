@@ -43,15 +43,17 @@ def acquire(
     fsync: bool = True,
     as_json: bool = False,
     source: str = "",
+    engine_wait_s: float = 0.0,
     camera_failure: Callable[[], LivestainError | None] = lambda: None,
 ) -> int:
     """Acquire, stain and record; blocks until all is stained, and returns the exit code of the command.
 
+    The first frame waits for the engine, at most ``engine_wait_s``: for an acquisition that nobody's cells depend on.
     ``stage.stop`` (Ctrl-C) stops the acquisition, saves what was received and leaves planes without a stain for later.
     """
     from pymmcore_plus import configure_logging
 
-    from livestain.sources.mda import attach
+    from livestain.sources.mda import attach, planned_planes
 
     configure_logging(stderr_level="ERROR")  # each frame is a line of its log otherwise
     with (
@@ -60,7 +62,8 @@ def acquire(
             core, model, record, channel=channel, backend=backend, fsync=fsync, when_full="wait", source=source
         ) as session,
     ):
-        _announce(session)
+        _announce(session, planned_planes(sequence))
+        _await_engine(session, stage, engine_wait_s)
         with Display(session) as display:
             done = _run_shown(core, sequence, session, stage, display) and _close_shown(session, display, stage.stop)
             if not done:
@@ -72,13 +75,29 @@ def acquire(
     return code
 
 
-def _announce(session: Session) -> None:
-    if session.frames_at_risk is not None:
-        typer.echo(
-            f"Recording to {session.run} (frames wait for the disk in memory, at most {session.frames_at_risk}: "
-            "no more can be lost in a crash)",
-            err=True,
-        )
+def _announce(session: Session, planned: int) -> None:
+    typer.echo(f"Recording to {session.run}{_risk(session.frames_at_risk, planned)}", err=True)
+
+
+def _risk(held: int | None, planned: int) -> str:
+    """What a crash may cost, where that is less than everything planned."""
+    if held is None or 0 < planned <= held:
+        return ""
+    return f" (saved as they come: a crash costs at most the newest {held}{f' of {planned}' if planned else ''} frames)"
+
+
+def _await_engine(session: Session, stage: Stage, limit_s: float) -> None:
+    """Wait until the engine is ready, will not come, or the time is up."""
+    if limit_s <= 0 or session.status.engine:
+        return
+    text = "waiting for the engine ..."
+    typer.echo(text, err=True)
+    stage.say(text)
+    until_s = time.monotonic() + limit_s
+    while time.monotonic() < until_s and not stage.stop.wait(_LISTEN_S):
+        status = session.status
+        if status.engine or not status.staining:
+            return
 
 
 def _run_shown(core: CMMCorePlus, sequence: useq.MDASequence, session: Session, stage: Stage, display: Display) -> bool:
@@ -127,7 +146,7 @@ def _stopped_by(core: CMMCorePlus) -> str:
     """How the acquisition ended, if not as planned."""
     reason = core.mda.status.finish_reason
     name = str(getattr(reason, "value", reason) or "")
-    return "" if name == "completed" else name
+    return {"completed": "", "canceled": "stopped"}.get(name, name)
 
 
 def _print_summary(session: Session, core: CMMCorePlus, failure: LivestainError | None, as_json: bool) -> None:

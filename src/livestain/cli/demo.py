@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _FRAMES = 20
 _MAX_SIDE_PX = 4096
+_ENGINE_WAIT_S = 60.0
 
 
 def demo(
@@ -108,8 +109,9 @@ def _recorded(stack: contextlib.ExitStack, images: str, channel: str | None, fps
         raise UserError(
             f"{images} holds virtual stains ({name!r}): they are predicted, not measured, and not stained again"
         )
+    said = name if name.startswith("channel ") else f"channel {name}"
     camera = recorded_camera(opened, index, _exposure_ms(fps))
-    return _Shown(camera, name, opened.axes.t * opened.axes.z, f"replay of {Path(images).name}, channel {name}")
+    return _Shown(camera, name, opened.axes.t * opened.axes.z, f"replay of {Path(images).name}, {said}")
 
 
 def _exposure_ms(fps: float) -> float:
@@ -146,5 +148,6 @@ def _acquire(
         fsync=fsync,
         as_json=as_json,
         source=shown.source,
+        engine_wait_s=_ENGINE_WAIT_S,
         camera_failure=lambda: shown.camera.failure,
     )

@@ -11,6 +11,7 @@ import typer
 from livestain.cli.options import AsJson, BackendName, Channel, Fsync, Model, View, require_at_least
 from livestain.cli.stage import Stage, on_stage
 from livestain.errors import ChannelError, UserError
+from livestain.settings import pip_install
 
 if TYPE_CHECKING:
     import useq
@@ -101,12 +102,19 @@ def _time_lapse(frames: int, interval_s: float) -> useq.MDASequence:
 
 def _open_core(config: Path | None) -> CMMCorePlus:
     """A core with its configuration loaded; a mistake in it is one line."""
-    from pymmcore_plus import CMMCorePlus
+    from pymmcore_plus import CMMCorePlus, find_micromanager
 
-    from livestain.sources.camera import release_core
+    from livestain.sources.camera import quiet_search, release_core
 
     if config is not None and not config.is_file():
         raise UserError(f"configuration {config} is no file: give the path of a Micro-Manager .cfg file")
+    with quiet_search():
+        adapters = find_micromanager()
+    if adapters is None:
+        raise UserError(
+            "no device adapters of Micro-Manager are installed: "
+            f"{pip_install('mm-test-adapters')} brings the demo devices, mmcore install those of microscopes"
+        )
     core = CMMCorePlus()
     try:
         if config is None:
@@ -115,7 +123,7 @@ def _open_core(config: Path | None) -> CMMCorePlus:
             core.loadSystemConfiguration(config)
     except (RuntimeError, OSError) as error:
         release_core(core)
-        which = config if config is not None else "of the demo devices (pip install mm-test-adapters)"
+        which = config if config is not None else "of the demo devices"
         raise UserError(f"configuration {which} cannot be loaded: {error}") from error
     return core
 

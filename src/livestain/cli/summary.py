@@ -6,7 +6,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from livestain.session.status import Status
+from livestain.session.status import Counters, Status
 
 _ENOUGH = 20
 """Planes below which a p95 says nothing."""
@@ -23,13 +23,14 @@ def summary_lines(status: Status) -> list[str]:
     if engine:
         stains = engine["stains"]
         names = ", ".join(f"virtual: {name}" for name in stains) if isinstance(stains, list | tuple) else ""
-        lines.append(f"Stained   {c.live} live, {c.late} late, of {c.labelfree} label-free: {names}")
+        lines.append(f"Stained   {_shares(c)}, of {c.labelfree} label-free: {names}")
         lines.append(f"Model     {status.model}" + (f": {status.caution}" if status.caution else ""))
         where = f"{engine['backend']} {engine['version']}, {engine['precision']}, {engine['device']}"
         lines.append(f"Engine    {where}: {engine['reason']}")
     lines += _speed(status)
     lines += [f"Note      {text}" for text in status.warnings]
-    lines.append(f"Open      livestain export {_quoted(status.run)} --to ome-tiff   (OME-TIFF for Fiji)")
+    lines.append(f"Open      livestain view {_quoted(status.run)}")
+    lines.append(f"          livestain export {_quoted(status.run)} --to ome-tiff   (OME-TIFF for Fiji)")
     lines.append(f'          python -c "import livestain; print(livestain.open_run({_portable(status.run)}).channels)"')
     if c.failed:
         lines.append(
@@ -40,6 +41,13 @@ def summary_lines(status: Status) -> list[str]:
             f"UNSTAINED {c.unstained + c.behind} recorded frames have no stain ({c.unstained} failed); raw is whole"
         )
     return lines
+
+
+def _shares(counters: Counters) -> str:
+    """Every counter of label-free planes that is not 0, so that the sum closes; the first two always."""
+    names = ("live", "late", "skipped", "unstained", "behind")
+    found = {name: getattr(counters, name) for name in names}
+    return ", ".join(f"{count} {name}" for name, count in found.items() if count or name in names[:2])
 
 
 def _speed(status: Status) -> list[str]:

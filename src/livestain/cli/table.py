@@ -79,7 +79,7 @@ def plain_line(status: Status) -> str:
         f"{status.state}: received {c.received}, saved {c.saved}, failed {c.failed}, waiting {c.waiting}",
         f"live {c.live}, late {c.late}, skipped {c.skipped}, unstained {c.unstained}, behind {c.behind}",
     ]
-    if status.frames_per_s is not None:
+    if status.frames_per_s is not None and status.state == "recording":
         parts.append(f"{status.frames_per_s:.1f} frame/s")
     if total:
         parts.append(f"to result p50 {total[0]:.0f} ms")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from fnmatch import fnmatch
 from itertools import accumulate
 from pathlib import Path
 
@@ -68,9 +70,18 @@ def _require_equal(first: Path, expected: Facts, path: Path, facts: Facts) -> No
     if not same or expected.channels != facts.channels:
         raise ImageError(
             f"{path} ({_describe(facts)}) differs from the first file of the series, {first.name} "
-            f"({_describe(expected)}): equal size, dtype and channels are needed; choose the files with a quoted glob"
+            f"({_describe(expected)}): equal size, dtype and channels are needed; "
+            f'choose files that belong together, such as "{_alike(first, path)}"'
         )
 
 
 def _describe(facts: Facts) -> str:
-    return f"{facts.axes}, {facts.dtype}, {', '.join(facts.channels)}"
+    axes = facts.axes
+    sections = f", {axes.z} z sections" if axes.z > 1 else ""
+    return f"{axes.x} x {axes.y} px, {facts.dtype}, {', '.join(facts.channels)}{sections}"
+
+
+def _alike(first: Path, other: Path) -> Path:
+    """The glob of files named like the first but for its last number; the first alone where the other is such a one."""
+    pattern = re.sub(r"\d+(?=\D*$)", "*", first.name)
+    return first if fnmatch(other.name, pattern) else first.with_name(pattern)

@@ -21,7 +21,7 @@ from livestain.session.publisher import Publisher
 from livestain.session.recorder import Passer, Recorder, is_recordable, make_frame
 from livestain.session.results import Results
 from livestain.session.staining import Staining
-from livestain.session.status import Counters, Latencies, Rate, Status, Warnings
+from livestain.session.status import Counters, Latencies, Rate, Status, Warnings, debt
 from livestain.settings import SessionSettings
 from livestain.stainer.backlog import KINDS
 from livestain.stainer.job import Job
@@ -131,6 +131,9 @@ class Recording:
         self._latencies = Latencies()
         self._frames, self._stains = Rate(), Rate()
         self._rates: tuple[float | None, float | None] = None, None
+        # A second's rate jumps, and what is said to be left with it.
+        self._steady = Rate(span_s=10, least_s=5)
+        self._steady_rate: float | None = None
         self._recorded = threading.Event()
         self._abandoned = self._closed = False
         self._bytes_per_frame = 0
@@ -238,7 +241,7 @@ class Recording:
             mean_frames_per_s=self._mean_rate(),
             latency_ms={**self._latencies.percentiles(), **home.staining.latencies.percentiles()},
             engine=dict(home.staining.engine),
-            debt_s=round(counters.behind / self._rates[1], 1) if self._rates[1] else None,
+            debt_s=debt(counters.behind, self._steady_rate),
             memory_mib=_memory_mib(home.staining.memory_bytes()),
             disk_free_gib=disk_free,
             disk_left_s=disk_left,
@@ -316,6 +319,7 @@ class Recording:
         counters, now_s = self.counters(), time.monotonic()
         stained = counters.live + counters.late
         self._rates = self._frames.update(now_s, counters.received), self._stains.update(now_s, stained)
+        self._steady_rate = self._steady.update(now_s, stained)
         home.staining.watch()
         self._write_state(home, force=False)
         home.results.status_changed()

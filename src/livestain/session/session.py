@@ -118,7 +118,8 @@ class Session:
             return Status(staining=self._staining_on)
         return Status(
             run=str(self.run or ""), model=home.model.identity, caution=home.model.card.caution,
-            engine=dict(home.staining.engine), warnings=home.warnings.all(), staining=self._staining_on,
+            engine=dict(home.staining.engine), warnings=home.warnings.all(),
+            staining=self._staining_on and not home.staining.off,
         )  # fmt: skip
 
     def report(self) -> tuple[Status, ...]:

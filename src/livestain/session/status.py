@@ -65,7 +65,8 @@ class Status:
     engine
         Backend, version, device, precision and reason, once the engine is ready.
     debt_s
-        Seconds that the planes behind will take at the rate measured; None where no rate is known.
+        Seconds that the planes behind will take at the rate of the last 5 to 10 seconds; None where no rate is known,
+        and for 1 s or less.
     memory_mib, disk_free_gib, disk_left_s
         Of this process and the stainer; of the run's disk; how long recording can go on at the present rate.
     warnings
@@ -124,16 +125,24 @@ class Latencies:
 
 
 class Rate:
-    """Events a second over about the last two seconds; used by one thread."""
+    """Events a second over about the last ``span_s`` seconds; used by one thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, span_s: float = 2.5, least_s: float = 0.0) -> None:
+        self._span_s, self._least_s = span_s, least_s
         self._seen: list[tuple[float, int]] = []
 
     def update(self, now_s: float, total: int) -> float | None:
-        """Note the running total and return the rate; None at the first time."""
-        self._seen = [entry for entry in self._seen if now_s - entry[0] <= 2.5] + [(now_s, total)]
+        """Note the running total and return the rate; None at the first time, and before ``least_s`` are seen."""
+        self._seen = [entry for entry in self._seen if now_s - entry[0] <= self._span_s] + [(now_s, total)]
         first_s, first = self._seen[0]
-        return round((total - first) / (now_s - first_s), 2) if now_s > first_s else None
+        seen_s = now_s - first_s
+        return round((total - first) / seen_s, 2) if seen_s > 0 and seen_s >= self._least_s else None
+
+
+def debt(behind: int, per_s: float | None) -> float | None:
+    """Return the seconds that planes behind will take; None where no rate is known, and for 1 s or less."""
+    left_s = round(behind / per_s, 1) if per_s else 0.0
+    return left_s if left_s > 1 else None
 
 
 class Warnings:

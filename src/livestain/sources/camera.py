@@ -175,15 +175,21 @@ def make_core(camera: PythonCamera, label: str = CAMERA) -> Iterator[UniMMCore]:
         yield core
 
 
-def _quiet_core() -> UniMMCore:
-    """A core, without the error that no Micro-Manager is installed: a Python camera needs none."""
+@contextmanager
+def quiet_search() -> Iterator[None]:
+    """Within, pymmcore-plus logs no error that it finds no Micro-Manager: a Python camera needs none."""
     logger = logging.getLogger("pymmcore-plus")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
-        return UniMMCore()
+        yield
     finally:
         logger.setLevel(level)
+
+
+def _quiet_core() -> UniMMCore:
+    with quiet_search():
+        return UniMMCore()
 
 
 @contextmanager

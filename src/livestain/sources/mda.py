@@ -267,7 +267,7 @@ def _describe_sequence(
         z_um=_step(sequence, "z"),
         interval_s=_step(sequence, "t"),
         bit_depth=_bit_depth(str(infos[0].get("pixel_format", ""))),
-        planes=_planned_planes(sequence),
+        planes=planned_planes(sequence),
         time_points=sequence.sizes.get("t", 0),
     )
 
@@ -292,7 +292,8 @@ def _step(sequence: useq.MDASequence, axis: str) -> float:
     return float(interval.total_seconds()) if interval is not None else 0.0
 
 
-def _planned_planes(sequence: useq.MDASequence) -> int:
+def planned_planes(sequence: useq.MDASequence) -> int:
+    """Return how many planes a sequence will record; 0 where it does not say."""
     total = 1
     for size in sequence.sizes.values():
         total *= max(1, size)

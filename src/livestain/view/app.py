@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from livestain.errors import UserError
+from livestain.settings import pip_install
 
 if TYPE_CHECKING:
     from qtpy.QtWidgets import QApplication, QWidget
 
     from livestain.view.shell import Shell
 
-INSTALL = "pip install 'livestain[view]'"
+INSTALL = pip_install("livestain[view]")
 FORCE = "LIVESTAIN_VIEW"
 """Environment variable; ``force`` opens windows also where nobody can see them (tests)."""
 
@@ -106,7 +107,7 @@ def _not_installed() -> str:
     if not binding:
         return f"no Qt is installed: {INSTALL}"
     if binding == "pyside6" and sys.version_info < (3, 12) and _version("PySide6_Essentials") == "6.12.0":
-        return "PySide6 6.12.0 ends Python below 3.12 after some minutes: pip install 'PySide6_Essentials!=6.12.0'"
+        return "PySide6 6.12.0 ends Python below 3.12 after some minutes: " + pip_install("PySide6_Essentials!=6.12.0")
     return ""
 
 
