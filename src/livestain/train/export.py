@@ -99,8 +99,8 @@ def write_model(folder: Path, net: nn.Module, fields: Fields, facts: Facts) -> M
     ``net`` is frozen and in evaluation mode. Raises `TrainingError` where ONNX Runtime differs from torch.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    constant = float(np.median([group.constant for group in fields.groups.values()]))
-    group = min(fields.groups.values(), key=lambda group: abs(group.constant - constant))
+    # The constant of the middle group, not the median: the test frame must be of a group whose constant it is.
+    group = sorted(fields.groups.values(), key=lambda group: group.constant)[len(fields.groups) // 2]
     write_weights(net, folder, _middle(group.frames[0]), group.constant)
     stride = int(net.stride)
     pixel_um = fields.pixel_um or 1.0
@@ -109,7 +109,9 @@ def write_model(folder: Path, net: nn.Module, fields: Fields, facts: Facts) -> M
         modality=facts.modality,
         pixel_um=pixel_um,
         pixel_um_tolerated=(round(0.85 * pixel_um, 4), round(1.15 * pixel_um, 4)),
-        contrast=contrast_range(constant, [plane for group in fields.groups.values() for plane in group.label_free]),
+        contrast=contrast_range(
+            group.constant, [plane for group in fields.groups.values() for plane in group.label_free]
+        ),
         stride=stride,
         halo=halo_px(net, stride),
         caution=facts.caution,
