@@ -224,7 +224,7 @@ def test_a_snapshot_is_what_is_seen(qtbot: QtBot, opened: Open, tmp_path: Path) 
     before = seen(window)
     window.deeds.snapshot()
     qtbot.waitUntil(lambda: any("Snapshot saved" in text for text in window.bars.texts), timeout=LIMIT_MS)
-    (file,) = (path / "snapshots").glob("*.png")
+    (file,) = (path / "export").glob("*.png")
     saved = pixels(QImage(str(file)).convertToFormat(QImage.Format.Format_RGB32))
     assert np.array_equal(saved, before)
 
