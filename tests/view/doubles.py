@@ -103,6 +103,10 @@ class SessionDouble:
         self.followed: list[tuple[int, int] | None] = []
         self.notes: list[tuple[str, Key | None]] = []
 
+    @property
+    def counters(self) -> Counters:
+        return self.status.counters
+
     def say(self, **changes: Any) -> None:
         """Change the status and tell it, as the session does once a second."""
         self.status = replace(self.status, **changes)

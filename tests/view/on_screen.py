@@ -160,10 +160,10 @@ def test_the_time_line_is_clicked_and_stepped_by_keys(person: Person, qtbot: QtB
     timeline = person.window.timeline
     assert timeline is not None
     person.click(timeline.bar, 0.6, 0.5)
-    qtbot.waitUntil(lambda: person.window.caption.startswith("t 2 of 4"), timeout=LIMIT_MS)
+    qtbot.waitUntil(lambda: person.window.caption.startswith("t 2 · frame 3 of 4"), timeout=LIMIT_MS)
     timeline.bar.setFocus()
     person.do("key", "Right")
-    qtbot.waitUntil(lambda: person.window.caption.startswith("t 3 of 4"), timeout=LIMIT_MS)
+    qtbot.waitUntil(lambda: person.window.caption.startswith("t 3 · frame 4 of 4"), timeout=LIMIT_MS)
 
 
 def test_a_shortcut_closes_the_window(person: Person, qtbot: QtBot) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -19,9 +20,10 @@ from livestain.errors import UserError
 from livestain.session.status import Counters
 from livestain.view import app as app_module
 from livestain.view import window as window_module
-from livestain.view.app import missing_libraries_line, probe
+from livestain.view.app import missing_libraries_line, probe, run_with_window
 from livestain.view.shell import Shell
 from tests.view.doubles import FeedDouble, SessionDouble
+from tests.view.runs import stained_run
 
 PATIENCE_MS = 20_000
 ROOT = Path(__file__).parents[2]
@@ -186,7 +188,8 @@ def test_after_the_work_the_window_stays_until_it_is_closed(shell: Shell, sessio
 
     def work(stage: Shell) -> int:
         stage.show(session.as_session())
-        session.say(state="closed", counters=Counters(received=5, saved=5, labelfree=5, live=5), run="RUN")
+        counters = Counters(received=5, saved=5, labelfree=5, live=5)
+        session.say(state="closed", planned=5, counters=counters, run="RUN")
         return 0
 
     def look() -> None:
@@ -229,20 +232,75 @@ def test_ctrl_c_stops_the_work_and_a_second_one_closes_the_window(shell: Shell, 
     def work(stage: Shell) -> int:
         stage.show(session.as_session())
         assert stage.stop.wait(20)
+        assert told_of_stopping.wait(20)
         session.say(state="closed")
         return 130
 
+    def bars() -> tuple[str, ...]:
+        return shell._window.bars.texts if shell._window is not None else ()
+
     def again() -> None:
-        assert shell._window is not None
-        told.extend(shell._window.bars.texts)
+        told.extend(bars())
         signal.raise_signal(signal.SIGINT)
 
+    told_of_stopping = threading.Event()
     soon(window_open(shell), lambda: signal.raise_signal(signal.SIGINT))
+    soon(lambda: "stopping: what was received is being saved" in bars(), told_of_stopping.set)
     soon(lambda: not shell._working, again)
     before = signal.getsignal(signal.SIGINT)
     assert shell.run(work) == 130
-    assert "stopping: what was received is being saved" in told
+    assert [text.split(" planned")[0] for text in told] == ["Stopped: 11 of 20"]
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_while_qt_starts_ends_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    worked: list[Shell] = []
+
+    def work(stage: Shell) -> int:
+        worked.append(stage)
+        return 0
+
+    def starts() -> None:
+        with contextlib.suppress(KeyboardInterrupt):  # as Qt does with what is raised within its own calls
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("livestain.view.shell.application", starts)
+    with pytest.raises(KeyboardInterrupt):
+        run_with_window(work)
+    assert not worked
+
+
+def test_a_run_that_has_ended_is_opened_in_the_place_of_the_live_window(
+    shell: Shell, session: SessionDouble
+) -> None:  # fmt: skip
+    assert session.run is not None
+    session.run = stained_run(session.run / "run")
+    seen: list[object] = []
+
+    def work(stage: Shell) -> int:
+        stage.show(session.as_session())
+        session.say(state="closed")
+        return 0
+
+    def ask() -> None:
+        live = shell._window
+        assert live is not None
+        seen.extend((shell.is_open, live.actions_by_name["staining"].isEnabled(), live.timeline))
+        live.actions_by_name["open"].trigger()
+        assert shell._window is not live
+
+    def recorded() -> bool:
+        return shell._window is not None and shell._window.timeline is not None
+
+    def close() -> None:
+        assert shell._window is not None
+        seen.append(shell._window.run)
+        shell._window.close()
+
+    soon(lambda: shell._window is not None and shell._window.actions_by_name["open"].isVisible(), ask)
+    soon(recorded, close)
+    assert shell.run(work) == 0
+    assert seen == [True, False, None, session.run]
 
 
 def test_ctrl_c_is_heard_after_the_window_was_left(shell: Shell, session: SessionDouble) -> None:

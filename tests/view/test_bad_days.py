@@ -26,12 +26,15 @@ from qtpy.QtWidgets import QDockWidget
 from livestain.frames import Counts, Key
 from livestain.view.picture import LayerInfo, Picture
 from livestain.view.recorded import RunFeed
+from livestain.view.render import render
+from livestain.view.snapshot import natural_size
 from livestain.view.window import Window
 from tests.view.doubles import FeedDouble, SessionDouble
 from tests.view.pictures import AMBER, BRIGHT, MEMBRANE, NUCLEI, constant, noise, pixels
 from tests.view.runs import GrowingRun, stained_run
 
 LIMIT_MS = 20_000
+SIGNS = dict.fromkeys(map(ord, "·■◆"))
 ROOT = Path(__file__).parents[2]
 
 Open = Callable[..., Window]
@@ -170,7 +173,7 @@ def test_a_hundred_thousand_time_points_leave_the_window_free(
     qtbot.waitUntil(lambda: window.state.picture is not None and window.state.picture.key.t == count - 1)
     assert window.caption.startswith(f"t {count - 1} of {count}")
     qtbot.keyClick(timeline.bar, Qt.Key.Key_Home)
-    qtbot.waitUntil(lambda: has_mark(window) and window.caption.startswith("t 0 of"))
+    qtbot.waitUntil(lambda: has_mark(window) and window.caption.startswith("t 0 · frame 1 of"))
 
 
 def test_a_run_that_disappears_while_viewed_is_told_and_its_last_picture_stays(
@@ -210,23 +213,25 @@ def test_a_slider_on_a_growing_run_finds_what_was_added(
     qtbot.keyClick(timeline.bar, Qt.Key.Key_Home)
     run.add(constant(4000), constant(20_000), constant(0))
     qtbot.waitUntil(lambda: timeline.bar.maximum() == 3, timeout=LIMIT_MS)
-    qtbot.waitUntil(lambda: window.caption.startswith("t 0 of 4"), timeout=LIMIT_MS)
+    qtbot.waitUntil(lambda: window.caption.startswith("t 0 · frame 1 of 4"), timeout=LIMIT_MS)
     run.end()
 
 
-def test_a_snapshot_is_what_is_seen(qtbot: QtBot, opened: Open, tmp_path: Path) -> None:
+def test_a_snapshot_is_the_whole_image_as_its_layers_are_seen(qtbot: QtBot, opened: Open, tmp_path: Path) -> None:
     path = stained_run(tmp_path / "run")
     window = opened(RunFeed(path))
     qtbot.waitUntil(lambda: window.state.picture is not None)
     window.state.set_mode("curtain")
     window.state.set_curtain(0.3)
     window.state.set_layer(1, color="FF8C00", gamma=0.5)
-    before = seen(window)
+    window.canvas.one_to_one()
+    size, um = natural_size(window.state), window.feed.pixel_um
+    whole = render(window.state, size, pixel_um=um, caption=window.caption)
     window.deeds.snapshot()
     qtbot.waitUntil(lambda: any("Snapshot saved" in text for text in window.bars.texts), timeout=LIMIT_MS)
     (file,) = (path / "export").glob("*.png")
     saved = pixels(QImage(str(file)).convertToFormat(QImage.Format.Format_RGB32))
-    assert np.array_equal(saved, before)
+    assert np.array_equal(saved, pixels(whole))
 
 
 # -- screens -----------------------------------------------------------------------------------------------------------
@@ -299,8 +304,8 @@ def test_the_docks_at_the_side_cannot_be_closed_as_nothing_would_bring_them_back
 def test_the_language_of_the_system_changes_no_text(which: int, language: str, elsewhere: list[dict[str, Any]]) -> None:
     assert elsewhere[which]["system"] == language
     texts = elsewhere[which]["texts"]
-    assert {"Opacity", "1.00", "t 0 of 4, 0:00:00", "stained live"} <= set(texts)
-    assert all(text.isascii() or len(text) == 1 for text in texts)
+    assert {"Opacity", "1.00", "t 3 · frame 4 of 4, 0:00:03", "stained live"} <= set(texts)
+    assert all(text.translate(SIGNS).isascii() or len(text) == 1 for text in texts)
 
 
 def test_no_window_is_drawn_by_opengl(elsewhere: list[dict[str, Any]]) -> None:

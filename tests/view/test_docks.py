@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,21 +18,25 @@ from livestain.session.status import Counters, Status
 from livestain.view import log_dock
 from livestain.view.bars import Bars
 from livestain.view.log_dock import LogDock
+from livestain.view.picture import LayerInfo
 from livestain.view.readings import (
     Level,
     age_text,
     counter_readings,
+    cursor_texts,
     disk_reading,
     engine_readings,
     finished_text,
     input_readings,
+    latency_text,
     loss_text,
     speed_readings,
     state_reading,
 )
 from livestain.view.sheets import shortcuts_html
+from livestain.view.status_bar import StatusFields
 from livestain.view.status_dock import StatusDock
-from tests.view.doubles import RECORDING
+from tests.view.doubles import LAYERS, RECORDING
 
 KNOWN = ContrastRange(constant=0.3, sd=(0.1, 0.3), saturated_max=0.02, gain=(0.5, 2.0))
 
@@ -147,6 +152,10 @@ ENDS: dict[str, tuple[tuple[Status, ...], Exception | None, str, Level]] = {
          Status(run="B", counters=Counters(received=5, saved=4, failed=1, labelfree=4, live=4))), None,
         "Finished: 9 of 10 frames saved, 9 stained; LOSS: 1 frame not recorded; A; B", "red",
     ),
+    "stopped before the plan was done": (
+        (Status(run="A", planned=200, counters=Counters(received=41, saved=41, labelfree=41, live=41)),), None,
+        "Stopped: 41 of 200 planned frames saved, 41 stained; nothing lost; A", "amber",
+    ),
     "by an error": ((), RuntimeError("no camera"),
         "Ended by an error: no camera. 0 of 0 frames saved, 0 stained; nothing lost", "red"),
 }  # fmt: skip
@@ -157,6 +166,51 @@ def test_the_end_is_told_with_what_was_saved_and_lost(
     reports: tuple[Status, ...], error: Exception | None, text: str, level: Level
 ) -> None:
     assert finished_text(reports, error) == (text, level)
+
+
+def test_a_run_without_a_plan_that_was_stopped_is_not_said_to_be_finished() -> None:
+    report = Status(run="A", counters=Counters(received=5, saved=5, labelfree=5, live=5))
+    text, level = finished_text((report,), None, stopped=True)
+    assert (text, level) == ("Stopped: 5 of 5 frames saved, 5 stained; nothing lost; A", "amber")
+
+
+@pytest.mark.parametrize(
+    ("live", "line"),
+    [(1, "latency p50 80 ms of 1"), (19, "latency p50 80 ms of 19"), (20, "latency p50 80  p99 120 ms")],
+)
+def test_the_slowest_of_a_hundred_is_not_told_of_a_few_stains(live: int, line: str) -> None:
+    assert latency_text(replace(RECORDING, counters=Counters(live=live))) == line
+    assert not latency_text(Status())
+
+
+MANY = (*LAYERS[:2], *(LayerInfo(f"a stain with a long name {i}", "virtual", "00E676") for i in range(3)))
+
+
+@pytest.mark.parametrize(
+    ("layers", "width"), [(LAYERS, 760), (LAYERS, 1060), (LAYERS, 1280), (MANY, 1280), (MANY, 2560)]
+)
+def test_numbers_under_the_cursor_are_never_cut(layers: Sequence[LayerInfo], width: int, qtbot: QtBot) -> None:
+    fields = StatusFields()
+    qtbot.addWidget(fields)
+    fields.resize(width, 24)
+    with qtbot.waitExposed(fields):
+        fields.show()
+    values = [65535 - i for i in range(len(layers))]
+    fields.show_cursor(cursor_texts(1023, 1023, values, layers, 0.325))
+    text = fields.values["cursor"]
+    label = next(label for label in fields.findChildren(QLabel) if label.text() == text)
+    assert label.fontMetrics().horizontalAdvance(text) <= label.width()
+    assert all(str(value) in text for value in values)
+    assert all(info.name in label.toolTip() for info in layers[1:])
+
+
+def test_what_is_true_no_more_leaves_the_bars(qtbot: QtBot) -> None:
+    bars = Bars()
+    qtbot.addWidget(bars)
+    bars.tell("stopping")
+    bars.tell("Stopped")
+    bars.take_back("stopping")
+    assert bars.texts == ("Stopped",)
 
 
 def test_the_status_dock_keeps_its_width_whatever_is_said(qtbot: QtBot) -> None:

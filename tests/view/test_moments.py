@@ -51,9 +51,9 @@ def test_the_clock(seconds: float, interval_s: float, text: str) -> None:
 @pytest.mark.parametrize(
     ("extent", "time_s", "text"),
     [
-        ((1, 240, 1), 144.0, "t 12 of 240, 0:02:24"),
-        ((1, 240, 1), math.nan, "t 12 of 240"),
-        ((5, 240, 3), 144.0, "t 12 of 240, 0:02:24, position 4 of 5, z 1 of 3"),
+        ((1, 240, 1), 144.0, "t 12 · frame 13 of 240, 0:02:24"),
+        ((1, 240, 1), math.nan, "t 12 · frame 13 of 240"),
+        ((5, 240, 3), 144.0, "t 12 · time point 13 of 240, 0:02:24, position 4 · 5 of 5, z 1 · 2 of 3"),
     ],
 )
 def test_the_place(extent: tuple[int, int, int], time_s: float, text: str) -> None:

@@ -105,6 +105,24 @@ def test_the_mark_stands_also_while_a_stain_is_not_there_or_not_seen(
     assert is_amber(pixels(render(state, (400, 300), pixel_um=0, caption=""))).any()
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_where_no_stain_is_there_nothing_is_marked_or_dimmed_and_the_reason_stands(mode: Mode) -> None:
+    state = ViewState((BRIGHT, NUCLEI, replace(NUCLEI, name="membrane")))
+    state.set_mode(mode)
+    state.set_picture(Picture(Key(0, 0, 0), (constant(4095), None, None), states=("", "staining is off", "")))
+    rgb = pixels(render(state, (900, 400), pixel_um=0, caption=""))
+    assert not is_amber(rgb).any()
+    assert (rgb == 0xBD).all(axis=-1).sum() > 500, "the grey tag"
+    assert state.opacity(0) == 1.0
+    assert [pane.unstained for pane in state.panes()][-1] == "staining is off"
+
+
+def test_the_label_free_layer_is_equally_bright_on_both_sides_of_the_curtain(monkeypatch: pytest.MonkeyPatch) -> None:
+    state = shown(Picture(Key(0, 0, 0), (constant(4095), constant(0), constant(0), None)), "curtain")
+    drawn = bare(state, Viewport.fit((96, 96), 96, 96), monkeypatch)
+    assert (drawn == round(255 * UNDER_STAINS)).all()
+
+
 @pytest.mark.parametrize(("alone", "full"), [(True, 1.0), (False, UNDER_STAINS)])
 def test_the_label_free_layer_is_dimmed_only_under_others(
     alone: bool, full: float, monkeypatch: pytest.MonkeyPatch

@@ -81,7 +81,7 @@ def test_a_picture_of_the_feed_is_shown_with_its_time(qtbot: QtBot, make: MakeWi
     new = picture(7)
     feed.put(new)
     qtbot.waitUntil(lambda: window.state.picture is new)
-    assert window.caption == "t 7 of 8, 0:00:07.0"
+    assert window.caption == "t 7 · frame 8 of 8, 0:00:07.0"
 
 
 def test_the_numbers_are_those_of_the_session(
@@ -93,7 +93,7 @@ def test_the_numbers_are_those_of_the_session(
     look(window)
     assert window.fields.values["rate"] == "5.0 frame/s"
     assert window.fields.values["age"].startswith("age ")
-    assert window.fields.values["latency"] == "latency p50 80  p99 120 ms"
+    assert window.fields.values["latency"] == "latency p50 80 ms of 8"
     readings = window.status_dock.readings
     assert (readings["received"], readings["live"], readings["behind"]) == ("12", "8", "1")
     assert readings["Model"] == "test@12345678"
@@ -103,7 +103,7 @@ def test_what_is_under_the_cursor_is_named_virtual_or_measured(make: MakeWindow,
     window = make(feed)
     window.canvas.cursor_moved.emit((20, 10, (120, 30000, None)))
     assert window.fields.values["cursor"] == (
-        "x 20  y 10 px  (10.0, 5.0 um)   label-free: BF 120   virtual: nuclei 30000   virtual: membrane –"
+        "x 20  y 10 px  (10.0, 5.0 um)   label-free 120   virtual: nuclei 30000, membrane –"
     )
     feed.pixel_um = 0.0
     window.canvas.cursor_moved.emit((20, 10, (120, 30000, None)))

@@ -15,6 +15,7 @@ from livestain.view.app import hearing_the_end, probe, run_with_window
 
 if TYPE_CHECKING:
     from livestain.session.session import Session
+    from livestain.view.shell import Shell
 
 
 class Stage(Protocol):
@@ -83,4 +84,13 @@ def on_stage(view: bool | None, work: Callable[[Stage], int]) -> int:
     why = probe()
     if why and view:
         raise UserError(f"no window can be opened: {why}; leave out --view to go on without")
-    return work(Terminal(why)) if why else run_with_window(work)
+    return work(Terminal(why)) if why else run_with_window(lambda shell: _telling_of_window(shell, work))
+
+
+def _telling_of_window(shell: Shell, work: Callable[[Stage], int]) -> int:
+    """Run ``work``, and say in the end that the window keeps the program."""
+    try:
+        return work(shell)
+    finally:
+        if shell.is_open:
+            typer.echo("The window is still open: close it to end.", err=True)

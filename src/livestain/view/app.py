@@ -57,13 +57,20 @@ def run_with_window(work: Callable[[Shell], int]) -> int:
 
     A window with a status line is there at once; ``work`` tells its steps by `Shell.say`, shows a session by
     `Shell.show` and ends early when `Shell.stop` is set (Ctrl-C, or the answer to the question on closing). When it
-    has ended the window stays until it is closed. Main thread only; `probe` first.
+    has ended the window stays until it is closed. Main thread only; `probe` first. Ctrl-C before there is any window
+    raises `KeyboardInterrupt`.
     """
     _choose_binding()
-    from livestain.view.shell import Shell, application
+    pressed: list[bool] = []
+    # Heard from here on: an exception within one of Qt's own calls would be swallowed, and Ctrl-C with it.
+    with hearing_the_end(lambda: pressed.append(True)):
+        from livestain.view.shell import Shell, application
 
-    app = application()
-    code = Shell().run(work)
+        app = application()
+        shell = Shell()
+        if pressed:
+            raise KeyboardInterrupt
+        code = shell.run(work)
     del app  # Qt keeps no reference of its own
     return code
 

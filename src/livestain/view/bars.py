@@ -65,6 +65,11 @@ class Bars(QWidget):
         for text in texts:
             self.tell(text)
 
+    def take_back(self, text: str) -> None:
+        """Remove a text that is true no more."""
+        if self._matters.pop(_COUNT.sub("", text), None) is not None:
+            self._show()
+
     def set_most(self, most: int) -> None:
         """Show fewer bars in a small window."""
         if most != self._most:

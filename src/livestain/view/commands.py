@@ -45,6 +45,7 @@ VIEWS = (
     Command("freeze", "Freeze", "Space", "Hold the picture; recording and staining go on.", "live"),
 )
 STAINING = Command("staining", "Staining", "T", "Stain live or not; recording goes on.", "session")
+OPEN = Command("open", "Open the run", "O", "The finished run with its time bar, to go back in time.", "session")
 ACTIONS = (
     Command("snapshot", "Snapshot", "P", "Save the picture (PNG with bar and mark) and its raw values (TIFF)."),
     Command("movie", "Movie", "M", "Save a range of time points as a movie.", "run"),
@@ -75,4 +76,4 @@ BY_MOUSE = (
     ("Double click", "The whole image."),
 )
 
-ALL: tuple[Command, ...] = (*MODES, *VIEWS, STAINING, *ACTIONS, *TIME, *HELP, *HIDDEN)
+ALL: tuple[Command, ...] = (*MODES, *VIEWS, STAINING, OPEN, *ACTIONS, *TIME, *HELP, *HIDDEN)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from livestain.session.session import Session
 from livestain.session.status import Status
 
@@ -15,6 +17,10 @@ class SessionLink:
         session.status_changed.connect(self._came)
         session.finished.connect(self._fetch)
         session.warning.connect(self._fetch)
+
+    def recount(self) -> None:
+        """Bring the counters, and nothing else, up to this moment."""
+        self.status = replace(self.status, counters=self._session.counters)
 
     def close(self) -> None:
         """Hear no more."""

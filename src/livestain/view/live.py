@@ -53,6 +53,8 @@ class LiveFeed:
         self.caution = session.model.card.caution
         self.title = self.problem = ""
         self.pixel_um = self.interval_s = 0.0
+        self.time_points = 0
+        """How many are planned; 0 where that is not known."""
         self._measured = [i for i, layer in enumerate(self.layers) if layer.kind == "measured"]
         self._passed_over: set[str] = set()
         self._mailbox = Mailbox()
@@ -251,7 +253,7 @@ class LiveFeed:
             frames = self._session.latest_frames()
             if self._shown is None:
                 self.pixel_um = self._pixel_um(frames)
-            self.interval_s = sequence.interval_s
+            self.interval_s, self.time_points = sequence.interval_s, sequence.time_points
             for name in frames.keys() - {layer.name for layer in self.layers} - self._passed_over:
                 if not frames[name].label_free:
                     self._passed_over.add(name)

@@ -53,11 +53,18 @@ def clock(seconds: float, interval_s: float = 0.0) -> str:
     return f"{hours}:{minutes:02d}:{rest:04.1f}" if tenths else f"{hours}:{minutes:02d}:{int(rest):02d}"
 
 
-def place_text(key: Key, extent: tuple[int, int, int], time_s: float, interval_s: float = 0.0) -> str:
-    """Return where and when a picture is, such as ``"t 12 of 240, 0:02:24"``; position and z if there are several."""
+def place_text(
+    key: Key, extent: tuple[int, int, int], time_s: float, interval_s: float = 0.0, *, of: str = ""
+) -> str:  # fmt: skip
+    """Return where and when a picture is, such as ``"t 11 · frame 12 of 240, 0:02:24"``.
+
+    Numbers as in the files count from 0, those with "of" from 1. Position and z are told if there are several; ``of``:
+    what the time points are counted against, where that is not how many there are.
+    """
     several = [(name, key[axis], extent[axis]) for axis, name in ((0, "position"), (2, "z")) if extent[axis] > 1]
-    parts = [f"t {key.t} of {extent[1]}", clock(time_s, interval_s)]
-    parts += [f"{name} {place} of {size}" for name, place, size in several]
+    counted = "time point" if several else "frame"
+    parts = [f"t {key.t} · {counted} {key.t + 1} of {of or extent[1]}", clock(time_s, interval_s)]
+    parts += [f"{name} {place} · {place + 1} of {size}" for name, place, size in several]
     return ", ".join(filter(None, parts))
 
 

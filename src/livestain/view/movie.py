@@ -18,6 +18,7 @@ from qtpy.QtGui import QImage
 
 from livestain.errors import LivestainError, UserError
 from livestain.frames import Key
+from livestain.settings import pip_install
 from livestain.store.failures import as_store_error
 from livestain.view import theme
 from livestain.view.moments import notes_at, place_text
@@ -303,7 +304,7 @@ def _write_mp4(part: Path, film: _Film, frames: Iterator[Pixels]) -> None:
         import av
     except ImportError:
         raise UserError(
-            "PyAV is not installed, MP4 cannot be written: pip install 'livestain[view]', or choose .gif"
+            f"PyAV is not installed, MP4 cannot be written: {pip_install('livestain[view]')}, or choose .gif"
         ) from None
     codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
     with av.open(str(part), "w", format="mp4", options={"movflags": "+faststart"}) as container:

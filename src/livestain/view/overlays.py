@@ -256,7 +256,7 @@ def _draw_caption(painter: QPainter, frame: Frame, marks: Sequence[MarkLayout], 
     fits = rect.right() + _MARGIN <= frame.seen.right() and not any(mark.rect.intersects(rect) for mark in marks)
     if not caption or not fits:
         return float(frame.seen.top())
-    _draw_tag(painter, rect, caption, size)
+    _draw_tag(painter, rect, caption, size, grey=bool(frame.pane.unstained))
     return float(rect.bottom())
 
 
@@ -266,8 +266,7 @@ def _tag_rect(corner: QPointF, text: str, size: int) -> QRectF:
     return QRectF(round(corner.x()), round(corner.y()), width, math.ceil(metrics.height()) + 2 * _PAD_Y)
 
 
-def _draw_tag(painter: QPainter, rect: QRectF, text: str, size: int) -> None:
-    grey = text.startswith((_STALE, NO_STAIN))
+def _draw_tag(painter: QPainter, rect: QRectF, text: str, size: int, *, grey: bool = False) -> None:
     painter.fillRect(rect, QColor(GREY) if grey else QColor(*_SCRIM))
     painter.setFont(_font(size))
     painter.setPen(QColor(ON_AMBER if grey else WHITE))
@@ -288,7 +287,7 @@ def _draw_foot(painter: QPainter, room: QRectF, tags: Tags, scale: float, size: 
             break
         begin -= rect.height()
         rect.moveTop(begin)
-        _draw_tag(painter, rect, line, size)
+        _draw_tag(painter, rect, line, size, grey=line.startswith(_STALE))
     return float(begin if bar is None else min(begin, bar.top()))
 
 

@@ -17,6 +17,10 @@ Level = Literal["plain", "good", "amber", "red"]
 NOTHING = "–"
 """Stands where a value is not known."""
 
+_FEW_STAINS = 20
+_LETTERS = (24, 12, 6, 3)
+"""Lengths of names under the cursor, from much room to little."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -75,15 +79,15 @@ def disk_reading(status: Status) -> Reading:
 
 def speed_readings(status: Status, age_ms: float | None) -> tuple[Reading, ...]:
     """Return frame rate, frame age, latency from receipt to result, and how long the planes behind will take."""
-    total = status.latency_ms.get("total")
+    p50, p99 = latency_texts(status)
     closed = status.state == "closed"
     behind = status.counters.behind
     return (
         Reading("mean frame/s" if closed else "frame/s", rate_text(status)),
         Reading("frame age", NOTHING if closed else age_text(age_ms)),
         Reading("catching up", f"{status.debt_s:.0f} s" if behind and status.debt_s else NOTHING),
-        Reading("latency p50", f"{total[0]:.0f} ms" if total else NOTHING),
-        Reading("latency p99", f"{total[2]:.0f} ms" if total else NOTHING),
+        Reading("latency p50", p50),
+        Reading("latency p99", p99),
         Reading("memory", f"{status.memory_mib:.0f} MiB" if status.memory_mib else NOTHING),
     )
 
@@ -135,26 +139,71 @@ def age_text(age_ms: float | None) -> str:
     return f"{age_ms / 1000:.0f} s" if age_ms < 600_000 else f"{age_ms / 60_000:.0f} min"
 
 
-def cursor_text(x: int, y: int, values: Sequence[int | None], layers: Sequence[LayerInfo], pixel_um: float) -> str:
-    """Return place and value of every layer under the cursor, each named by its kind; um only where known."""
+def cursor_texts(
+    x: int, y: int, values: Sequence[int | None], layers: Sequence[LayerInfo], pixel_um: float
+) -> tuple[str, ...]:
+    """Return place and value of every layer under the cursor, by their kinds; the longest text first, all say the same.
+
+    To choose the first that has room: names become shorter, numbers never. um only where the pixel size is known; the
+    one label-free layer needs no name.
+    """
     place = f"x {x}  y {y} px"
-    if pixel_um:
-        place += f"  ({x * pixel_um:.1f}, {y * pixel_um:.1f} um)"
-    said = [f"{info.label} {NOTHING if value is None else value}" for info, value in zip(layers, values, strict=False)]
-    return "   ".join([place, *said])
+    um = f"  ({x * pixel_um:.1f}, {y * pixel_um:.1f} um)" if pixel_um else ""
+    short = [f"{place}   {_by_kind(values, layers, letters)}" for letters in _LETTERS]
+    return (f"{place}{um}   {_by_kind(values, layers)}", *short)
 
 
-def finished_text(reports: Sequence[Status], error: BaseException | None) -> tuple[str, Level]:
-    """Return how a command ended, in one line, and how serious that is."""
+def _by_kind(values: Sequence[int | None], layers: Sequence[LayerInfo], letters: int | None = None) -> str:
+    """Such as ``"label-free 120   virtual: nuclei 30000, membrane 12"``."""
+    groups: dict[str, list[str]] = {}
+    for info, value in zip(layers, values, strict=False):
+        name = "" if info.kind == "label-free" else f"{_shortened(info.name, letters)} "
+        groups.setdefault(info.kind, []).append(f"{name}{NOTHING if value is None else value}")
+    said = (f"{kind}{'' if kind == 'label-free' else ':'} {', '.join(texts)}" for kind, texts in groups.items())
+    return "   ".join(said)
+
+
+def _shortened(name: str, letters: int | None) -> str:
+    return name if letters is None or len(name) <= letters else f"{name[: letters - 1].rstrip()}…"
+
+
+def finished_text(
+    reports: Sequence[Status], error: BaseException | None, *, stopped: bool = False
+) -> tuple[str, Level]:  # fmt: skip
+    """Return how a command ended, in one line, and how serious that is; ``stopped``: early, as the user wanted it."""
     counters = [report.counters for report in reports]
     saved, received = sum(c.saved for c in counters), sum(c.received for c in counters)
+    planned = sum(report.planned for report in reports)
+    early = stopped or received < planned
+    of = f"{planned} planned" if received < planned else f"{received}"
     lost = [text for text in (loss_text(c, closed=True) for c in counters) if text]
-    parts = [f"{saved} of {received} frames saved, {sum(c.live + c.late for c in counters)} stained"]
+    parts = [f"{saved} of {of} frames saved, {sum(c.live + c.late for c in counters)} stained"]
     parts += lost or ["nothing lost"]
     parts += [report.run for report in reports if report.run]
     if error is not None:
         return f"Ended by an error: {error}. {'; '.join(parts)}", "red"
-    return f"Finished: {'; '.join(parts)}", "red" if lost else "good"
+    return f"{'Stopped' if early else 'Finished'}: {'; '.join(parts)}", "red" if lost else "amber" if early else "good"
+
+
+def latency_text(status: Status) -> str:
+    """Return the latency in one line, such as ``"latency p50 83  p99 120 ms"``; empty where there is none."""
+    p50, p99 = latency_texts(status)
+    if p50 == NOTHING:
+        return ""
+    return f"latency p50 {p50}" if p99 == NOTHING else f"latency p50 {p50.removesuffix(' ms')}  p99 {p99}"
+
+
+def latency_texts(status: Status) -> tuple[str, str]:
+    """Return p50 and p99 from receipt to result; of few stains p50 with their number alone, as p99 would mean nothing.
+
+    `NOTHING` where there is none.
+    """
+    total, count = status.latency_ms.get("total"), status.counters.live
+    if not total:
+        return NOTHING, NOTHING
+    if count < _FEW_STAINS:
+        return f"{total[0]:.0f} ms of {count}", NOTHING
+    return f"{total[0]:.0f} ms", f"{total[2]:.0f} ms"
 
 
 def _checked(name: str, value: str, reason: str, training: str) -> Reading:

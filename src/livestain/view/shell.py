@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QEventLoop, QLocale, QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QApplication, QLabel, QProgressBar, QVBoxLayout, QWidget
 
+from livestain.errors import LivestainError
 from livestain.view import theme
 from livestain.view.app import hearing_the_end
 from livestain.view.closing import CloseQuestion
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 
 _TICK_MS = 100
 _MATTERS = 100
+_STOPPING = "stopping: what was received is being saved"
 
 
 def application() -> QApplication:
@@ -86,6 +88,11 @@ class Shell(QObject):
 
         self._shown.emit(session)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the window is there, so that the program does not end with the work."""
+        return self._window is not None and self._loop.isRunning()
+
     def interruptible(self) -> AbstractContextManager[None]:
         """Ctrl-C sets `stop` all the time here."""
         return nullcontext()
@@ -97,8 +104,8 @@ class Shell(QObject):
         thread = threading.Thread(target=self._work, args=(work,), name="livestain-work")
         self._starting.stop_asked.connect(self.stop.set)
         self._starting.left.connect(self._loop.quit)
-        self._starting.show()
         with hearing_the_end(self._interrupt), errors_told(self._tell):
+            self._starting.show()
             thread.start()
             with _ticking(self._tick):
                 self._loop.exec()
@@ -130,6 +137,7 @@ class Shell(QObject):
         self._starting.say("opening the window ...")
         window = Window(LiveFeed(session), session=session)
         window.stop_asked.connect(self.stop.set)
+        window.run_asked.connect(self._open_run)
         window.closed.connect(self._loop.quit)
         self._window, self._session = window, session
         window.show()
@@ -153,8 +161,29 @@ class Shell(QObject):
         from livestain.view.readings import finished_text
 
         reports = self._session.report() if self._session is not None else ()
-        text, level = finished_text(reports, self._error)
+        text, level = finished_text(reports, self._error, stopped=self.stop.is_set())
+        self._window.take_back(_STOPPING)
         self._window.finish(text, level)
+
+    def _open_run(self) -> None:
+        """Put a window of the run that has ended, with its time bar, in the place of the live one."""
+        from livestain.view.recorded import RunFeed
+        from livestain.view.window import Window
+
+        live = self._window
+        if live is None or live.run is None:
+            return
+        try:
+            feed = RunFeed(live.run)
+        except LivestainError as error:
+            live.tell(str(error), "red")
+            return
+        live.closed.disconnect(self._loop.quit)
+        live.close()  # first: what was chosen there is taken over
+        live.deleteLater()
+        self._window = window = Window(feed, run=feed.path)
+        window.closed.connect(self._loop.quit)
+        window.show()
 
     def _tell(self, text: str) -> None:
         if self._window is not None:
@@ -174,7 +203,7 @@ class Shell(QObject):
     def _heed(self) -> None:
         if self._interrupted and self._working and not self.stop.is_set():
             self.stop.set()
-            self._tell("stopping: what was received is being saved")
+            self._tell(_STOPPING)
             self._interrupted = False
 
 

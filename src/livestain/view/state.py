@@ -297,7 +297,7 @@ class ViewState:
     def _pane(self, layers: list[int]) -> Pane:
         views, picture = self._shown.views, self._shown.picture
         stains = [i for i in layers if views[i].info.kind == "virtual"]
-        virtual = any(self.plane(i) is not None for i in stains)
+        virtual = any(picture is None or self.plane(i) is not None for i in stains)
         unstained = ""
         if stains and not virtual and picture is not None:
             unstained = next((picture.states[i] for i in stains if i < len(picture.states)), "") or NO_STAIN_YET

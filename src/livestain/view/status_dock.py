@@ -25,7 +25,7 @@ from livestain.view.readings import (
 )
 
 _ROLES: dict[Level, str] = {"plain": "", "good": "", "amber": "amber", "red": "bad"}
-_OF_A_RUN = ("Source", "Model", "Engine")
+_OF_A_RUN = ("Source", "Model", "Engine", "Device")
 _LIGHTS: dict[Level, tuple[str, str]] = {
     "red": ("●", "#ff5252"), "amber": ("◐", theme.AMBER), "good": ("✓", ""), "plain": ("○", ""),
 }  # fmt: skip

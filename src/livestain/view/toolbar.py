@@ -34,7 +34,8 @@ class Toolbar(QToolBar):
         self.actions_by_name: dict[str, QAction] = {}
         self.follow = FollowBox(self)
         modes = QActionGroup(self)
-        for group in (commands.MODES, commands.VIEWS, (commands.STAINING,), commands.ACTIONS, commands.HELP):
+        of_session = (commands.STAINING, commands.OPEN)
+        for group in (commands.MODES, commands.VIEWS, of_session, commands.ACTIONS, commands.HELP):
             usable_here = [command for command in group if command.needs in ("", *usable)]
             for command in usable_here:
                 self.addAction(self._action(command))

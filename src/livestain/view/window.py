@@ -35,7 +35,7 @@ from livestain.view.log_dock import LogDock
 from livestain.view.memory import Memory
 from livestain.view.moments import place_text
 from livestain.view.picture import Feed, Picture
-from livestain.view.readings import Level, age_text, cursor_text, rate_text
+from livestain.view.readings import Level, age_text, cursor_texts, latency_text, rate_text
 from livestain.view.recorded import RunFeed
 from livestain.view.state import Mode, ViewState
 from livestain.view.status_bar import StatusFields
@@ -76,10 +76,12 @@ class Window(QMainWindow):
     settings
         Where to keep what the user chose; None: the user's settings file.
 
-    ``stop_asked()``: the user wants the run to stop. ``closed()``: the window is gone.
+    ``stop_asked()``: the user wants the run to stop. ``run_asked()``: to see the run that has ended, with its time bar.
+    ``closed()``: the window is gone.
     """
 
     stop_asked = Signal()
+    run_asked = Signal()
     closed = Signal()
     _woken = Signal()
 
@@ -128,16 +130,23 @@ class Window(QMainWindow):
         picture = self.state.picture
         if picture is None:
             return ""
-        return place_text(picture.key, self.feed.extent(), picture.time_s, self.feed.interval_s)
+        extent = self.feed.extent()
+        return place_text(picture.key, extent, picture.time_s, self.feed.interval_s, of=self._of_how_many(extent[1]))
 
     def tell(self, text: str, level: Level = "amber") -> None:
         """Show a bar with a text."""
         self.bars.tell(text, level)
 
+    def take_back(self, text: str) -> None:
+        """Remove the bar with a text that is true no more."""
+        self.bars.take_back(text)
+
     def finish(self, text: str, level: Level) -> None:
-        """Say that the work is done; closing does not ask any more."""
+        """Say that the work is done; closing does not ask any more, and the run can be opened."""
         if self.link is not None and self.session is not None:
             self.link.status = self.session.status
+            self.actions_by_name["staining"].setEnabled(False)
+            self.actions_by_name["open"].setVisible(self.run is not None)
         self._leaving = True
         self.tell(text, level)
         self._look()
@@ -150,6 +159,8 @@ class Window(QMainWindow):
         self.toolbar = Toolbar(needs, self)
         self.addToolBar(self.toolbar)
         self.actions_by_name = self.toolbar.actions_by_name
+        if self.session is not None:
+            self.actions_by_name["open"].setVisible(False)
         self.bars = Bars(self)
         self.canvas = Canvas(self.state, self, report=self._report)
         self.canvas.set_pixel_um(self.feed.pixel_um)
@@ -204,7 +215,8 @@ class Window(QMainWindow):
             actions[name].triggered.connect(_calling(self.state.set_mode, name))
         simple = {
             "fit": self.canvas.fit, "one_to_one": self.canvas.one_to_one, "theme": self._switch_theme,
-            **(self.timeline.by_name if self.timeline is not None else {}), "close": self.close, **self.deeds.by_name,
+            **(self.timeline.by_name if self.timeline is not None else {}), **self.deeds.by_name,
+            "close": self.close, "open": self.run_asked.emit,
         }  # fmt: skip
         for each, deed in simple.items():
             if each in actions:
@@ -239,6 +251,10 @@ class Window(QMainWindow):
         self.canvas.set_pixel_um(self.feed.pixel_um)
         if not self.state.frozen:
             self.canvas.set_caption(self.caption)
+        if self.link is not None:
+            # Or the picture would be ahead of the counters, which come once a second.
+            self.link.recount()
+            self.status_dock.show_counters(self.link.status.counters, closed=self.link.status.state == "closed")
 
     def _look(self) -> None:
         """Twice a second: the numbers, the age, what to warn of."""
@@ -250,9 +266,8 @@ class Window(QMainWindow):
             self.status_dock.show_status(status, age_ms)
             self.bars.tell_all(self._warnings(status.warnings))
             self.actions_by_name["staining"].setChecked(status.staining)
-            total = status.latency_ms.get("total")
             values["rate"] = f"{rate_text(status)} frame/s"
-            values["latency"] = f"latency p50 {total[0]:.0f}  p99 {total[2]:.0f} ms" if total else ""
+            values["latency"] = latency_text(status)
             self.canvas.set_stale(self._stale_s(age_ms))
             if status.engine.get("backend") in _ON_CPU:
                 self.canvas.set_max_rate(CPU_PAINTS_PER_S)
@@ -283,6 +298,13 @@ class Window(QMainWindow):
         self.toolbar.follow.set_extent(positions, sections)
         self.toolbar.show_follow(self.feed.is_live and (positions > 1 or sections > 1))
 
+    def _of_how_many(self, time_points: int) -> str:
+        """Return what time points are counted against while more may come; empty: those there are."""
+        if self.link is None or not isinstance(self.feed, LiveFeed) or self.link.status.state == "closed":
+            return ""
+        planned = self.feed.time_points
+        return str(planned) if planned >= time_points else f"{time_points} so far"
+
     def _shown_text(self) -> str:
         if not isinstance(self.feed, LiveFeed):
             return ""
@@ -300,8 +322,8 @@ class Window(QMainWindow):
         return age_ms / 1000 if late and age_ms is not None and not self.state.frozen else 0.0
 
     def _show_cursor(self, cursor: Cursor | None) -> None:
-        text = cursor_text(*cursor, self.feed.layers, self.feed.pixel_um) if cursor is not None else ""
-        self.fields.show_cursor(text)
+        feed = self.feed
+        self.fields.show_cursor(cursor_texts(*cursor, feed.layers, feed.pixel_um) if cursor is not None else ())
 
     def _show_layout(self) -> None:
         self.actions_by_name[self.state.mode].setChecked(True)
@@ -404,6 +426,7 @@ class Window(QMainWindow):
     def _what_goes_on(self) -> str:
         if self.link is None:
             return ""
+        self.link.recount()
         c, planned = self.link.status.counters, self.link.status.planned
         of = f" of {planned}" if planned else ""
         return f"The run goes on: {c.received}{of} frames received, {c.live + c.late} stained."
