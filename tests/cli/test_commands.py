@@ -14,6 +14,7 @@ from pymmcore_plus import find_micromanager
 
 from livestain.store.planes import PlaneStore
 from livestain.store.read import open_run
+from livestain.view.recorded import RecordedRun
 from tests.conftest import Livestain
 from tests.session.pieces import await_that, check_closed, frame, raw_plane
 
@@ -68,7 +69,11 @@ def test_demo_shows_recorded_images_and_says_all_as_json(
     assert (said["acquisition"], said["camera"]) == ("completed", "")
     (run,) = said["runs"]
     assert run["counters"] == check_closed(tmp_path / "run", received=3, saved=3, behind=0)
-    assert run["engine"]["backend"] == "onnxruntime"
+    engine = run["engine"]
+    assert engine["backend"] == "onnxruntime"
+    facts = RecordedRun(tmp_path / "run").facts
+    assert facts["Engine"] == f"onnxruntime {engine['version']}, {engine['precision']}"  # as in the live window
+    assert (facts["Device"], facts["Source"]) == (engine["device"], "replay of a.tif, channel 0")
     for t in range(3):
         np.testing.assert_array_equal(raw_plane(tmp_path / "run", (0, t, 0)), frames[t])
 

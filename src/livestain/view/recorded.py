@@ -348,7 +348,8 @@ def _facts(run: Run, models: tuple[str, ...]) -> dict[str, str]:
     if group is not None:
         ours = read_document(group)["attributes"]["livestain"]
         engine = ours.get("engine") or {}
-        named = [engine.get(name, "") for name in ("backend", "version", "precision", "device")]
+        library = " ".join(filter(None, (engine.get("backend"), engine.get("version"))))
+        named = ", ".join(filter(None, (library, engine.get("precision"))))
         facts |= {"Model": ours.get("model", ""), "Weights": ours.get("weights_sha256", "")[:16]}
-        facts |= {"Engine": ", ".join(filter(None, named)), "Caution": ours.get("caution", "")}
+        facts |= {"Engine": named, "Device": engine.get("device", ""), "Caution": ours.get("caution", "")}
     return {name: text for name, text in facts.items() if text}
