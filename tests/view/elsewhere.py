@@ -32,7 +32,7 @@ def main(run: Path, file: Path) -> dict[str, object]:
     window.show()
     timeline = window.timeline
     assert timeline is not None
-    wait(lambda: "0:00:00" in timeline.place_label.text())  # its ledgers are read
+    wait(lambda: "0:00:03" in timeline.place_label.text())  # its ledgers are read
     screens = QApplication.screens()
     in_sight = any(screen.geometry().contains(window.geometry().center()) for screen in screens)
     looks = []

@@ -171,7 +171,7 @@ def test_a_hundred_thousand_time_points_leave_the_window_free(
     assert time.thread_time() - began_s < 3.0
     qtbot.keyClick(timeline.bar, Qt.Key.Key_End)
     qtbot.waitUntil(lambda: window.state.picture is not None and window.state.picture.key.t == count - 1)
-    assert window.caption.startswith(f"t {count - 1} of {count}")
+    assert window.caption.startswith(f"t {count - 1} · frame {count} of {count}")
     qtbot.keyClick(timeline.bar, Qt.Key.Key_Home)
     qtbot.waitUntil(lambda: has_mark(window) and window.caption.startswith("t 0 · frame 1 of"))
 
@@ -209,7 +209,7 @@ def test_a_slider_on_a_growing_run_finds_what_was_added(
     for t in (1, 2):
         run.add(constant(1000 * t), constant(20_000), constant(0))
         qtbot.waitUntil(lambda t=t: timeline.bar.maximum() == t, timeout=LIMIT_MS)  # type: ignore[misc]
-        qtbot.waitUntil(lambda t=t: window.caption.startswith(f"t {t} of"), timeout=LIMIT_MS)  # type: ignore[misc]
+        qtbot.waitUntil(lambda t=t: window.caption.startswith(f"t {t} · frame {t + 1} of"), timeout=LIMIT_MS)  # type: ignore[misc]
     qtbot.keyClick(timeline.bar, Qt.Key.Key_Home)
     run.add(constant(4000), constant(20_000), constant(0))
     qtbot.waitUntil(lambda: timeline.bar.maximum() == 3, timeout=LIMIT_MS)

@@ -87,10 +87,10 @@ def window(recording: Recording, open_window: OpenWindow) -> Window:
 
 def test_the_slider_asks_for_a_time_point_and_the_label_says_what_is_really_shown(window: Window, qtbot: QtBot) -> None:
     qtbot.waitUntil(window.take)
-    assert window.line.place_label.text() == "t 0 of 10, 0:00:00"
+    assert window.line.place_label.text() == "t 0 · frame 1 of 10, 0:00:00"
     window.line.bar.setValue(7)
     qtbot.waitUntil(window.take)
-    assert window.line.place_label.text() == "t 7 of 10, 0:01:24"
+    assert window.line.place_label.text() == "t 7 · frame 8 of 10, 0:01:24"
     assert window.line.mark_label.text() == "stained live"
     window.line.bar.setValue(4)
     qtbot.waitUntil(window.take)
