@@ -22,6 +22,7 @@ from common import Report, arguments, scratch
 from livestain.frames import Key
 from livestain.model import Model, read_model
 from livestain.session.intake import Facts, Intake, Place, Sequence
+from livestain.session.notes import Notes
 from livestain.session.recorder import Recorder
 from livestain.session.status import Latencies
 from livestain.settings import SessionSettings
@@ -75,7 +76,7 @@ def record(folder: Path, model: Model, planes: Planes, stains: Stains, frames: i
     intake = Intake(settings, sequence, show=lambda item: None)
     recorder = Recorder(
         run, intake, sequence, settings, Latencies(),
-        on_first=lambda frame: None, on_end=lambda: None, warn=stop,
+        notes=Notes(), on_first=lambda frame: None, on_end=lambda: None, warn=stop,
     )  # fmt: skip
     place = run.stains(model.id, model.weights_sha256)
     writer = StainWriter(place, model, fsync=True, limit_bytes=frames * stains[0].nbytes, provenance={})

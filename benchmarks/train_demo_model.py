@@ -265,6 +265,8 @@ def write_card(folder: Path, calibration: Sequence[Pair], training: dict[str, An
         modality=card.modality,
         training=training,
         readme=readme,
+        author="The livestain founders",
+        license="BSD-3-Clause",
         tags=("virtual-staining", "bright-field", "simulation", "nuclei", "membrane"),
     )
     write_description(folder, describe(folder, card, facts))

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
+import yaml
 
 from livestain.contrast import estimate_background, normalise
 from livestain.engine.opening import open_backend
@@ -28,7 +30,7 @@ def test_a_model_of_two_groups_reproduces_its_test_frame(tmp_path: Path) -> None
     torch.manual_seed(0)
     net = Generator(1, 4, norm=False).eval()
     torch.nn.init.normal_(net.head.weight, 0.0, 3.0)
-    facts = Facts("m", "local/m", "A test.", "bright field", {}, "# m\n")
+    facts = Facts("m", "local/m", "A test.", "bright field", {}, "# m\n", "a lab")
     model = write_model(tmp_path / "model", net, two_groups(tmp_path), facts)
     assert model.test_output().std() > 0.01
     engine = open_backend(model, "onnxruntime", threads=1)
@@ -36,3 +38,13 @@ def test_a_model_of_two_groups_reproduces_its_test_frame(tmp_path: Path) -> None
         assert engine.info.gate.passed
     finally:
         engine.close()
+
+
+@pytest.mark.parametrize(("license_id", "written"), [(None, None), ("CC-BY-4.0", "CC-BY-4.0")])
+def test_the_author_and_the_licence_are_the_users(license_id: str | None, written: str | None, tmp_path: Path) -> None:
+    net = Generator(1, 4, norm=False).eval()
+    torch.nn.init.normal_(net.head.weight, 0.0, 3.0)
+    facts = Facts("m", "local/m", "A test.", "bright field", {}, "# m\n", "a lab", license_id)
+    write_model(tmp_path / "model", net, two_groups(tmp_path), facts)
+    description = yaml.safe_load((tmp_path / "model" / "rdf.yaml").read_text(encoding="utf-8"))
+    assert (description["authors"], description.get("license")) == ([{"name": "a lab"}], written)

@@ -39,6 +39,8 @@ class TrainConfig(Settings):
     precision: str = Field("32-true", description="as Lightning names it")
     modality: str = Field("bright field", description="of the label-free images, in words")
     pixel_um: float | None = Field(None, gt=0, description="pixel size of the model, um; None = the coarsest given")
+    author: str = Field("not named", min_length=1, description="who stands in the model's description")
+    license: str | None = Field(None, description="SPDX identifier of the model's licence; None = none is given")
 
     def weight(self, term: str, default: float) -> float:
         """Return the weight of a loss term: the user's, else the recipe's ``default``."""

@@ -52,6 +52,8 @@ class Facts:
         Recipe, settings, schedule, data fingerprint, choice: plain YAML types.
     readme
         Markdown.
+    author, license
+        Who made it; SPDX identifier of the licence, None: none is given.
     """
 
     name: str
@@ -60,6 +62,8 @@ class Facts:
     modality: str
     training: dict[str, Any]
     readme: str
+    author: str
+    license: str | None = None
     caution: str = ""
     scores: Sequence[Score] = ()
     limits: Sequence[str] = ()
@@ -215,8 +219,8 @@ def describe(folder: Path, card: LivestainCard, facts: Facts) -> dict[str, Any]:
         "description": facts.description,
         "id": facts.id,
         "version": "1.0.0",
-        "authors": [{"name": "The livestain founders"}],
-        "license": "BSD-3-Clause",
+        "authors": [{"name": facts.author}],
+        **({"license": facts.license} if facts.license is not None else {}),
         "cite": [{"text": "livestain", "url": "https://doi.org/10.37188/CO.2026-0021"}],
         "tags": list(facts.tags),
         "documentation": file("README.md"),

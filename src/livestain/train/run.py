@@ -335,6 +335,8 @@ def _facts(plan: Plan, fields: Fields, record: dict[str, Any], scores: Sequence[
         modality=plan.config.modality,
         training=record,
         readme=_readme(name, plan, fields, scores, limits, caution),
+        author=plan.config.author,
+        license=plan.config.license,
         caution=caution,
         scores=scores,
         limits=limits,
