@@ -15,6 +15,9 @@ import pytest
 from livestain.stainer import slots
 from tests.models import write_test_model
 
+# Before Qt is loaded: without a display it ends the process, and with one the tests would open their windows there.
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
 _LEAVE_S = 20.0
 
 
