@@ -51,10 +51,22 @@ def work(_: Stage) -> int:
     return 7
 
 
-def test_where_a_window_is_possible_the_work_runs_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+class Beside(Terminal):
+    """Stands for a window that is open, or was closed, when the work ends."""
+
+    def __init__(self, is_open: bool) -> None:
+        super().__init__()
+        self.is_open = is_open
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_where_a_window_is_possible_the_work_runs_beside_it(
+    is_open: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(stage_module, "probe", lambda: "")
-    monkeypatch.setattr(stage_module, "run_with_window", lambda given: 100 + given(Terminal()))
+    monkeypatch.setattr(stage_module, "run_with_window", lambda given: 100 + given(Beside(is_open)))
     assert (on_stage(None, work), on_stage(True, work), on_stage(False, work)) == (107, 107, 7)
+    assert capsys.readouterr().err.count("still open: close it to end") == 2 * is_open
 
 
 def test_a_window_that_was_refused_is_not_even_tried(monkeypatch: pytest.MonkeyPatch) -> None:
