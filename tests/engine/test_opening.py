@@ -114,7 +114,7 @@ def test_an_engine_that_misses_the_gate_is_closed(other_stain: Model, monkeypatc
 
 @pytest.mark.parametrize(
     ("backend", "words"),
-    [("onnxruntime", r"pip install onnxruntime"), ("openvino", "pip install openvino")],
+    [("onnxruntime", r"pip install .onnxruntime"), ("openvino", "pip install .openvino")],
 )
 def test_a_missing_library_is_named_with_its_package(
     model: Model, backend: Any, words: str, monkeypatch: pytest.MonkeyPatch
@@ -134,7 +134,7 @@ def test_auto_does_without_openvino(model: Model, monkeypatch: pytest.MonkeyPatc
 def test_when_all_fail_every_reason_is_given(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     break_openvino(monkeypatch, "any")
     monkeypatch.setitem(sys.modules, "livestain.engine.backends.onnxruntime", None)
-    with pytest.raises(EngineError, match=r"no kernel.*pip install onnxruntime"):
+    with pytest.raises(EngineError, match=r"no kernel.*pip install .onnxruntime"):
         open_backend(model, threads=1)
 
 
