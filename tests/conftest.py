@@ -17,6 +17,8 @@ from tests.models import write_test_model
 
 # Before Qt is loaded: without a display it ends the process, and with one the tests would open their windows there.
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+# Else the core's signals would be Qt's in each test that runs after one with a window.
+os.environ.setdefault("PYMM_SIGNALS_BACKEND", "psygnal")
 
 _LEAVE_S = 20.0
 
