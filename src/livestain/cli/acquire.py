@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from livestain.cli.options import tell
 from livestain.cli.stage import Stage
 from livestain.cli.summary import summary_lines
 from livestain.cli.table import Display
@@ -76,7 +77,7 @@ def acquire(
 
 
 def _announce(session: Session, planned: int) -> None:
-    typer.echo(f"Recording to {session.run}{_risk(session.frames_at_risk, planned)}", err=True)
+    tell(f"Recording to {session.run}{_risk(session.frames_at_risk, planned)}")
 
 
 def _risk(held: int | None, planned: int) -> str:
@@ -91,7 +92,7 @@ def _await_engine(session: Session, stage: Stage, limit_s: float) -> None:
     if limit_s <= 0 or session.status.engine:
         return
     text = "waiting for the engine ..."
-    typer.echo(text, err=True)
+    tell(text)
     stage.say(text)
     until_s = time.monotonic() + limit_s
     while time.monotonic() < until_s and not stage.stop.wait(_LISTEN_S):

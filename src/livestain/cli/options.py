@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,12 @@ View = Annotated[
     typer.Option("--view/--no-view", help="A window with the live picture.", show_default="where there is a display"),
 ]
 RunPath = Annotated[Path, typer.Argument(help="Run folder.", show_default=False)]
+
+
+def tell(text: str) -> None:
+    """Print a line on stderr; where nobody reads it any more that is no reason to end an acquisition."""
+    with suppress(OSError):
+        typer.echo(text, err=True)
 
 
 def require_at_least(name: str, value: float, least: float) -> None:

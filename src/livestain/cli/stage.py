@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-import typer
-
+from livestain.cli.options import tell
 from livestain.errors import UserError
 from livestain.view.app import hearing_the_end, probe, run_with_window
 
@@ -50,7 +49,7 @@ class Terminal:
     def show(self, session: Session) -> None:
         """Say why there is no window, where one was not refused by the user."""
         if self._why:
-            typer.echo(f"no window: {self._why}", err=True)
+            tell(f"no window: {self._why}")
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
@@ -93,4 +92,4 @@ def _telling_of_window(shell: Shell, work: Callable[[Stage], int]) -> int:
         return work(shell)
     finally:
         if shell.is_open:
-            typer.echo("The window is still open: close it to end.", err=True)
+            tell("The window is still open: close it to end.")
