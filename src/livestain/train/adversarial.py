@@ -74,8 +74,8 @@ def grained(config: TrainConfig, stains: Tensor, rng: torch.Generator) -> Tensor
 def in_nuclei(stains: Tensor) -> Tensor:
     """Return stains of 0..1 on the scale of every equation: 0 = background, 1 = a typical nucleus, 2 at most.
 
-    The paper's -1..1 is this, moved by 1: no distance sees that, nor does a network with instance norm. But those
-    without norm learn nothing when the background of one domain is far from that of the other.
+    The paper's -1..1 is this, moved by 1: no distance sees that, nor does a network with instance norm. Both domains
+    so have their background at 0, where a network without norm begins.
     """
     return FULL_SCALE * stains
 
