@@ -109,3 +109,14 @@ def test_ctrl_c_says_how_to_go_on(
     assert "--resume" in done.out
     assert not (tmp_path / "model").exists()
     assert livestain("train", *words, "--output", tmp_path / "model", "--resume").code == 0
+
+
+def test_a_missing_extra_is_one_line_with_the_command(
+    places: dict[str, str], tmp_path: Path, livestain: Livestain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("livestain.cli.train.find_spec", lambda name: None)
+    words = fill(["--label-free", "LABEL_FREE", "--stain", "nuclei=NUCLEI"], places)
+    done = livestain("train", *words, "--output", tmp_path / "model")
+    assert done.code == 2
+    assert 'pip install "livestain[train]"' in done.err
+    assert done.err.count("error:") == 1

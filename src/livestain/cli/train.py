@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from livestain.errors import UserError
+from livestain.settings import pip_install
 from livestain.train.config import Device, Preset
 
 _INTERRUPTED = 130
@@ -41,6 +43,7 @@ def train(
     chosen = {name: value for name, value in options.items() if value is not None}
     folders = _stains(stain or [])
     _require_images(label_free, folders, pairs)
+    _require_extra()
     _say("loading torch ...")
     from livestain.train.config import read_config, read_toml
     from livestain.train.recipes import find_recipe
@@ -64,6 +67,12 @@ def train(
         _say(f"{entry.predictor}, {entry.stain}: {entry.metric} {entry.value:.3f} ({entry.data})")
     typer.echo(output)
     return 0
+
+
+def _require_extra() -> None:
+    missing = [name for name in ("torch", "lightning", "onnxscript", "onnxruntime") if find_spec(name) is None]
+    if missing:
+        raise UserError(f"{', '.join(missing)} not installed: training needs {pip_install('livestain[train]')}")
 
 
 def _load(label_free: str | None, stains: dict[str, str], pairs: str | None, settings: Any) -> tuple[Any, Any]:

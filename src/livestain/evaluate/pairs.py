@@ -174,15 +174,21 @@ def _name(row: _Row, t: int, z: int, count: int) -> str:
     return f"{row.group}/{stem}".lstrip("/") if count == 1 else f"{row.group}/{stem} t{t} z{z}".lstrip("/")
 
 
-def _rows_of_table(path: Path, stains: Sequence[str] | None) -> list[_Row]:
+def read_table(path: Path, column: str) -> tuple[list[str], list[dict[str, str]]]:
+    """Return the columns of a CSV file and its lines; `ImageError` where it cannot be read or has no such column."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             table = csv.DictReader(file)
             columns, lines = list(table.fieldnames or ()), list(table)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ImageError(f"table {path} cannot be read ({error}): save it as CSV, UTF-8, with commas") from error
-    if _LABEL_FREE not in columns:
-        raise ImageError(f"table {path} has no column {_LABEL_FREE!r}: it has {', '.join(columns) or 'none'}")
+    if column not in columns:
+        raise ImageError(f"table {path} has no column {column!r}: it has {', '.join(columns) or 'none'}")
+    return columns, lines
+
+
+def _rows_of_table(path: Path, stains: Sequence[str] | None) -> list[_Row]:
+    columns, lines = read_table(path, _LABEL_FREE)
     known = [name for name in columns if name not in (_LABEL_FREE, *_OTHERS)]
     wanted = known if stains is None else [name for name in known if name in stains]
     if not wanted:

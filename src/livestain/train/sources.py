@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import functools
 import re
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from livestain.errors import ImageError
-from livestain.evaluate.pairs import ReadPlane, natural_order, require_measured
+from livestain.evaluate.pairs import ReadPlane, natural_order, read_table, require_measured
 from livestain.frames import Counts
 from livestain.images import open_images
 
@@ -108,14 +107,7 @@ def _is_image(path: Path, top: Path) -> bool:
 
 
 def _lines(path: Path, column: str) -> Iterator[tuple[Path, str, float | None]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            table = csv.DictReader(file)
-            columns, lines = list(table.fieldnames or ()), list(table)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ImageError(f"table {path} cannot be read ({error}): save it as CSV, UTF-8, with commas") from error
-    if column not in columns:
-        raise ImageError(f"table {path} has no column {column!r}: it has {', '.join(columns) or 'none'}")
+    _, lines = read_table(path, column)
     for number, line in enumerate(lines, start=2):
         if not (line[column] or "").strip():
             continue
