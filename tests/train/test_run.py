@@ -15,7 +15,8 @@ from livestain.errors import UserError
 from livestain.model import Model, read_model
 from livestain.train.config import TrainConfig
 from livestain.train.data import Fields
-from livestain.train.run import PLAN, train
+from livestain.train.plan import PLAN
+from livestain.train.run import train
 from tests.train.pieces import QUICK, small_fields
 
 ROOT = Path(__file__).parents[2]

@@ -1,0 +1,103 @@
+"""What a model says about itself: scores, limits, the record of its training, and the README."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from livestain.evaluate.metrics import pearson_r
+from livestain.model.card import Score
+from livestain.settings import legal_name
+from livestain.train.data import Fields, Known, local_energy
+from livestain.train.export import Facts
+from livestain.train.guards import EMPTY_LIMIT
+from livestain.train.networks import stain_field
+from livestain.train.plan import Plan
+
+
+def record_training(plan: Plan, fields: Fields, **more: Any) -> dict[str, Any]:
+    """Return the card's block ``training``: plain YAML types; ``more`` is what only the end of a training knows."""
+    return {
+        "recipe": plan.config.recipe,
+        "config": json.loads(plan.config.model_dump_json()),
+        "steps": plan.steps,
+        "data_sha256": plan.fingerprint,
+        "fields": {
+            name: {"label_free": len(group.label_free), "stains": len(group.stains)}
+            for name, group in fields.groups.items()
+        },
+        "contrast_constants": {name: round(group.constant, 4) for name, group in fields.groups.items()},
+        "pixel_um": {name: group.pixel_um for name, group in fields.groups.items()},
+        **more,
+    }
+
+
+def score(net: nn.Module, fields: Fields, known: Sequence[Known]) -> list[Score]:
+    """Return the mean r over the known fields, of the model and of the local energy, for each stain."""
+    if not known:
+        return []
+    data = f"{len(known)} pairs given to the training, none learned from"
+    scores = []
+    for number, stain in enumerate(fields.stains):
+        for name, values in (
+            ("this model", [pearson_r(stain_field(net, k.contrast)[number], k.stains[number]) for k in known]),
+            ("local energy", [pearson_r(local_energy(k.contrast), k.stains[number]) for k in known]),
+        ):
+            value = round(sum(values) / len(values), 4)
+            scores.append(Score(predictor=name, data=data, stain=stain, metric="r", value=value))
+    return scores
+
+
+def gather_facts(plan: Plan, fields: Fields, record: Mapping[str, Any], scores: Sequence[Score], name: str) -> Facts:
+    """Return everything that the card, the description and the README of a trained model say."""
+    config = plan.config
+    limits = _limits(plan, fields, record)
+    caution = "" if scores else "never compared with measured stains"
+    return Facts(
+        name=name,
+        id=f"local/{legal_name(name)}",
+        description=f"Virtual {' and '.join(fields.stains)} of {config.modality} frames, recipe {config.recipe}.",
+        modality=config.modality,
+        training=dict(record),
+        readme=_readme(name, plan, fields, scores, limits, caution),
+        author=config.author,
+        license=config.license,
+        caution=caution,
+        scores=scores,
+        limits=limits,
+        tags=("virtual-staining", config.modality.replace(" ", "-"), *fields.stains),
+    )
+
+
+def _limits(plan: Plan, fields: Fields, record: Mapping[str, Any]) -> list[str]:
+    limits = [
+        "Right at best for the cells, the microscope and the focus of its training images; elsewhere unknown.",
+        "A model that was trained without pairs can be wrong in the same way everywhere, and nothing in it shows that.",
+    ]
+    if plan.config.recipe == "paired":
+        limits[1] = "Trained on measured pairs; scored on the pairs of its card, if there are any."
+    if fields.pixel_um is None:
+        limits.append("The images did not state their pixel size: 1 um stands in the card, whatever it was.")
+    if record["stain_of_an_empty_field"] > EMPTY_LIMIT:
+        limits.append("Stains fields that are empty: nuclei may be invented where nothing is.")
+    if len(fields.groups) > 1:
+        limits.append("Several experiments, each with its own contrast constant (config.livestain.training).")
+    return limits
+
+
+def _readme(name: str, plan: Plan, fields: Fields, scores: Sequence[Score], limits: Sequence[str], caution: str) -> str:
+    lines = [f"# {name}: virtual {' and '.join(fields.stains)}", ""]
+    lines += [f"**{caution.capitalize()}.**", ""] if caution else []
+    count = sum(len(group.label_free) for group in fields.groups.values())
+    lines += [
+        f"Made by `livestain train`, recipe `{plan.config.recipe}`, from {count} label-free fields. Stains are "
+        "predicted, not measured.",
+        "",
+    ]
+    if scores:
+        lines += ["| predictor | stain | data | metric | value |", "|---|---|---|---|---|"]
+        lines += [f"| {s.predictor} | {s.stain} | {s.data} | {s.metric} | {s.value:.3f} |" for s in scores]
+    return "\n".join([*lines, "", "## Limits", "", *(f"- {limit}" for limit in limits), ""])
