@@ -139,9 +139,12 @@ class Judge:
             raise ImageError(f"pair {bare[0]} has no mask: give one for every pair, or --segment otsu")
         self._scales = {stain: measure_scale(pair.truth[stain]() for pair in pairs) for stain in self.stains}
 
-    def run(self, progress: Progress = lambda done, total: None) -> Comparison:
-        """Compare everything; ``progress`` gets the number of pairs done and of all. Blocks."""
-        calibrations = {stain: self._calibrate(stain) for stain in self.stains}
+    def run(self, progress: Progress = lambda done, total: None, *, baselines: bool = True) -> Comparison:
+        """Compare everything; ``progress`` gets the number of pairs done and of all. Blocks.
+
+        Without ``baselines`` only the predictor is judged: where several go over the same pairs.
+        """
+        calibrations = {stain: self._calibrate(stain) if baselines else None for stain in self.stains}
         results: list[Result] = []
         for number, pair in enumerate(self.pairs):
             progress(number, len(self.pairs))
@@ -161,7 +164,7 @@ class Judge:
         labels = (None, None) if objects is None else (objects.labels, objects.find(predicted))
         return Look(result, label_free, truth, predicted, *labels)
 
-    def _judge(self, pair: Pair, stain: str, calibration: _Calibration) -> Iterator[Result]:
+    def _judge(self, pair: Pair, stain: str, calibration: _Calibration | None) -> Iterator[Result]:
         truth = self._truth(pair, stain)
         clipped = np.clip(truth, 0, 1)
         seen = self.lpips.features(clipped) if self.lpips is not None else None
@@ -180,9 +183,11 @@ class Judge:
             yield Result(*whose, LABEL_FREE, objects.values(objects.find(plane), plane, truth))
 
     def _predictions(
-        self, pair: Pair, stain: str, truth: Plane, calibration: _Calibration
-    ) -> Iterator[tuple[str, Plane]]:  # fmt: skip
+        self, pair: Pair, stain: str, truth: Plane, calibration: _Calibration | None
+    ) -> Iterator[tuple[str, Plane]]:
         yield self.predictor.name, self.predictor.predict(pair, stain, self._scales[stain])
+        if calibration is None:
+            return
         yield baselines.CONSTANT, np.full(truth.shape, calibration.mean)
         if pair.label_free is not None:
             image = pair.label_free()

@@ -1,0 +1,5 @@
+"""Tables of `compare.py`."""
+
+
+def print_tables(found):
+    print(found.keys())
