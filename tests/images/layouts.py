@@ -12,6 +12,7 @@ import numpy.typing as npt
 import tifffile
 import zarr
 from PIL import Image
+from pylibCZIrw import czi
 
 from livestain.images import Kind
 from livestain.store.metadata import ChannelInfo, measured_channel, virtual_channel
@@ -75,6 +76,18 @@ def write_zarr(folder: Path, data: Stack, axes: str, version: str, **metadata: A
         image["omero"] = {"channels": [{"label": label} for label in metadata["labels"]]}
     group.attrs.update({**(image if version == "0.4" else {"ome": image}), **metadata.get("attributes", {})})
     return folder
+
+
+def write_czi(path: Path, data: Stack, *, scenes: int = 1, names: tuple[str, ...] = ()) -> Path:
+    """A CZI of Zeiss's own library: uint8 or uint16, the scenes beside each other, equally many time points in each."""
+    times = len(data) // scenes
+    with czi.create_czi(str(path)) as document:
+        for t, c, z in np.ndindex(data.shape[:3]):
+            scene, time = divmod(t, times)
+            options = {"scene": scene, "location": (500 * scene, 0)} if scenes > 1 else {}
+            document.write(data[t, c, z][..., None], plane={"T": time, "C": c, "Z": z}, **options)
+        document.write_metadata("test", channel_names=dict(enumerate(names)), scale_x=3.25e-7, scale_y=3.25e-7)
+    return path
 
 
 def write_own(folder: Path, data: Stack, channels: list[ChannelInfo]) -> Path:
@@ -212,6 +225,15 @@ LAYOUTS: dict[str, Layout] = {
     ),
     "ome-zarr 0.5, one plane, scale without unit": Layout(
         lambda d, s: write_zarr(d / "a", s[0, 0, 0], "yx", "0.5", scale=0.65), stack(dtype="uint8")
+    ),
+    "czi": Layout(
+        lambda d, s: write_czi(d / "a.czi", s, names=("BF", "DAPI")), stack(2, 2, 3), _two("BF,DAPI"), pixel_um=0.325
+    ),
+    "czi, uint8, channels without names": Layout(
+        lambda d, s: write_czi(d / "a.CZI", s), stack(dtype="uint8"), pixel_um=0.325
+    ),
+    "czi, scenes follow each other in time": Layout(
+        lambda d, s: write_czi(d / "a.czi", s, scenes=3), stack(6), pixel_um=0.325
     ),
     "measured image of a run": Layout(
         lambda d, s: write_own(d / "p000.ome.zarr", s, [measured_channel("BF"), measured_channel("DAPI")]),

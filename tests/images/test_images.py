@@ -172,7 +172,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Path | str], list[str]]] = {
     "glob in a missing folder": (lambda d: str(d / "x" / "*.png"), ["holds no image"]),
     "impossible glob": (lambda d: str(d / "**.png"), ["cannot be searched", "give another"]),
     "empty folder": (lambda d: d, ["holds no image", "give the path"]),
-    "unknown type": (lambda d: _text(d / "a.czi"), ["a.czi is no image type", ".tif", "OME-TIFF"]),
+    "unknown type": (lambda d: _text(d / "a.lif"), ["a.lif is no image type", ".tif", "OME-TIFF"]),
     "rgb tiff": (
         lambda d: write_tiff(d / "a.tif", COLOUR, photometric="rgb"),
         ["a.tif is a colour image", "3 samples", "convert"],

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from livestain.errors import ImageError
 from livestain.frames import FRAME_DTYPES, MIN_SIDE_PX, Counts
+from livestain.settings import pip_install
 
 Kind = Literal["measured", "virtual", "unknown"]
 
@@ -110,6 +111,12 @@ def unreadable(path: Path, error: BaseException) -> ImageError:
     """Return the error for a file that a decoder could not read."""
     reason = " ".join(str(error).split()) or type(error).__name__
     return ImageError(f"{path} cannot be read ({reason}): is it complete, and really an image of this type?")
+
+
+def missing_library(path: Path, library: str) -> ImageError:
+    """Return the error for a file type whose library is not installed."""
+    command = pip_install("livestain[formats]")
+    return ImageError(f"{path}: {library} is not installed, which reads {path.suffix} files: {command}")
 
 
 def colour_error(path: Path, what: str) -> ImageError:

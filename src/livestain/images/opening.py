@@ -11,7 +11,10 @@ from livestain.images.facts import Reader
 from livestain.images.imageset import ImageSet
 from livestain.images.series import SeriesReader
 
-_TYPES = {".tif": "TIFF", ".tiff": "TIFF", ".png": "PNG"}
+_TYPES = {".tif": "TIFF", ".tiff": "TIFF", ".png": "PNG", ".nd2": "ND2", ".czi": "CZI"}
+IMAGE_ENDINGS = frozenset(_TYPES)
+"""Endings of the files that are read, in lower case."""
+
 _WILDCARD = re.compile(r"[*?\[]")
 _ZARR_FILES = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 
@@ -22,15 +25,15 @@ def open_images(path: str | os.PathLike[str]) -> ImageSet:
     Parameters
     ----------
     path
-        A TIFF, OME-TIFF or PNG file; an OME-Zarr 0.4 or 0.5 image; a folder of TIFF or of PNG files, or a glob
-        (quoted, so that the shell leaves it alone): then the files follow each other in time, in natural order
-        (t2 before t10). Pages without axes are time points, too.
+        A TIFF, OME-TIFF, PNG, ND2 or CZI file; an OME-Zarr 0.4 or 0.5 image; a folder of files of one type, or a
+        glob (quoted, so that the shell leaves it alone): then the files follow each other in time, in natural order
+        (t2 before t10). Pages without axes, positions of an ND2 and scenes of a CZI are time points, too.
 
     Raises
     ------
     ImageError
-        Nothing is there; a file cannot be read; it is colour, not uint8 or uint16, or below 96 x 96 px; or the files
-        of a series are not alike.
+        Nothing is there; a file cannot be read; it is colour, not uint8 or uint16, or below 96 x 96 px; the files of
+        a series are not alike; ND2 or CZI without the extra ``formats``.
     """
     where = Path(path).expanduser()
     if where.is_dir():
@@ -71,8 +74,16 @@ def _open_file(path: Path, *, alone: bool = False) -> Reader:
         from livestain.images.tiff import TiffReader
 
         return TiffReader(path, alone=alone)
+    if kind == "ND2":
+        from livestain.images.nd2 import Nd2Reader
+
+        return Nd2Reader(path)
+    if kind == "CZI":
+        from livestain.images.czi import CziReader
+
+        return CziReader(path)
     raise ImageError(
-        f"{path} is no image type that is read here: .tif, .tiff and .png files and .ome.zarr folders are; "
+        f"{path} is no image type that is read here: .tif, .tiff, .png, .nd2 and .czi files and .ome.zarr folders are; "
         "export it as OME-TIFF from the program that made it"
     )
 
@@ -87,11 +98,14 @@ def _files(folder: Path, pattern: str, where: str) -> list[Path]:
     files = sorted((path for path in found if not path.name.startswith(".")), key=_natural_order)
     if not files:
         raise ImageError(
-            f"{where} holds no image: .tif, .tiff or .png files, or an .ome.zarr folder, are read; "
+            f"{where} holds no image: .tif, .tiff, .png, .nd2 or .czi files, or an .ome.zarr folder, are read; "
             "give the path of one, of a folder of them, or a quoted glob"
         )
-    if len({_TYPES[path.suffix.lower()] for path in files}) > 1:
-        raise ImageError(f"{where} holds TIFF and PNG files: one type is needed; choose it with a glob such as '*.tif'")
+    types = sorted({_TYPES[path.suffix.lower()] for path in files}, reverse=True)
+    if len(types) > 1:
+        raise ImageError(
+            f"{where} holds {' and '.join(types)} files: one type is needed; choose it with a glob such as '*.tif'"
+        )
     return files
 
 
