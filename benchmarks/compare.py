@@ -122,7 +122,7 @@ def run_one(run: Run, work: Path, results: Path) -> None:
         "recipe": config.recipe,
         "seed": run.seed,
         "seconds": run.seconds,
-        "steps": {stage: config.steps for stage in step_s},
+        "steps": dict.fromkeys(step_s, config.steps),
         "step_ms": {stage: round(1e3 * value, 2) for stage, value in step_s.items()},
         "cpu_s_with_choice_and_export": round(spent[0], 1),
         "wall_s": round(spent[1], 1),

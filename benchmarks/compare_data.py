@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from specimen_fields import LOOKS, STAINS, write_fields
+
 from livestain.evaluate.pairs import Pair, read_pairs
 
 NUCLEI_BF = "nuclei_bf"
-LOOKS = ("spindle", "sheet", "rosette")
 
 
 @dataclass(frozen=True)
@@ -75,15 +76,12 @@ def _nuclei_bf(folder: Path, work: Path) -> Data:
 
 
 def _specimen(look: str, work: Path) -> Data:
-    from specimen_fields import specimen_fields
-
-    stains = ("nuclei", "membrane")
-    folder = specimen_fields(look, work / "specimen")
+    folder = write_fields(look, work / "specimen")
     return Data(
-        stains,
+        STAINS,
         folder / "train" / "label-free",
-        {stain: folder / "train" / stain for stain in stains},
-        read_pairs(folder / "pairs", stains),
-        read_pairs(folder / "validation", stains),
-        read_pairs(folder / "test", stains),
+        {stain: folder / "train" / stain for stain in STAINS},
+        read_pairs(folder / "pairs", STAINS),
+        read_pairs(folder / "validation", STAINS),
+        read_pairs(folder / "test", STAINS),
     )
