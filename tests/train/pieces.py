@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
+import torch
 from scipy import ndimage
 
 from livestain.frames import Counts
 from livestain.train.config import TrainConfig
+from livestain.train.crops import Batch
 from livestain.train.data import Fields, load_fields
 from livestain.train.sources import find_sources
 
@@ -45,3 +47,12 @@ def small_fields(folder: Path) -> Fields:
     """One unnamed group of three fields a side, unpaired."""
     label_free, nuclei = write_cells(folder)
     return load_fields(find_sources(label_free, "label_free"), {"nuclei": find_sources(nuclei, "nuclei")})
+
+
+def noise_batch(seed: int, stains: int = 1) -> Batch:
+    """Two crops of 32 px a side: contrast like a camera's, one bright nucleus."""
+    rng = torch.Generator().manual_seed(seed)
+    a = (0.1 * torch.randn(2, 1, 32, 32, generator=rng)).clamp(-1, 1)
+    b = 0.02 * torch.rand(2, stains, 32, 32, generator=rng)
+    b[:, :, 8:14, 10:16] = 0.5
+    return Batch(a, b, ("", ""))

@@ -18,6 +18,7 @@ from livestain.train.losses import cover, mask_loss
 from livestain.train.recipe import Recipe, Turn
 from livestain.train.recipes import cyclegan, find_recipe
 from livestain.train.recipes.mvs_cyclegan import MvsCycleGan, StageSwitch
+from tests.train.pieces import noise_batch
 
 NAMES = ("gan", "cyclegan", "mvs-cyclegan", "utom")
 SMALL = {"width": 2, "crop_px": 32, "batch": 2}
@@ -28,15 +29,6 @@ STEPS = 24
 def make(name: str, settings: Mapping[str, Any] = SMALL) -> Recipe:
     recipe = find_recipe(name)
     return recipe(TrainConfig.model_validate({**recipe.defaults, "recipe": name, **settings}))
-
-
-def crop_batch(seed: int, stains: int = 1) -> Batch:
-    """Two crops a side: contrast like a camera's, a few bright nuclei."""
-    rng = torch.Generator().manual_seed(seed)
-    a = (0.1 * torch.randn(2, 1, 32, 32, generator=rng)).clamp(-1, 1)
-    b = 0.02 * torch.rand(2, stains, 32, 32, generator=rng)
-    b[:, :, 8:14, 10:16] = 0.5
-    return Batch(a, b, ("", ""))
 
 
 class Training:
@@ -50,14 +42,14 @@ class Training:
 
     def turns(self, progress: float = 0.0, seed: int = 0) -> list[Turn]:
         """One step's turns, nothing learned."""
-        batch = crop_batch(seed, self.stains)
+        batch = noise_batch(seed, self.stains)
         return list(self.recipe.step(self.networks, batch, progress, torch.Generator().manual_seed(seed)))
 
     def run(self, steps: int) -> dict[str, float]:
         """Learn; the last step's losses."""
         found: dict[str, float] = {}
         for _ in range(steps):
-            rng, batch = torch.Generator().manual_seed(self.done), crop_batch(self.done, self.stains)
+            rng, batch = torch.Generator().manual_seed(self.done), noise_batch(self.done, self.stains)
             for turn in self.recipe.step(self.networks, batch, self.done / STEPS, rng):
                 optimiser = self.optimisers[turn.optimiser]
                 optimiser.zero_grad()
@@ -205,7 +197,7 @@ class Numbered:
     def batch(self, epoch: int, step: int) -> Batch:
         if epoch == self.stop:
             raise KeyboardInterrupt
-        return crop_batch(10 * epoch + step)
+        return noise_batch(10 * epoch + step)
 
 
 def test_the_papers_recipe_goes_on_under_the_loop_where_it_was_interrupted(tmp_path: Path) -> None:

@@ -36,9 +36,14 @@ class TrainConfig(Settings):
     turns: bool = Field(True, description="quarter turns and flips; off for DIC or oblique light, which have a side")
     epoch_steps: int = Field(100, ge=1, description="steps between checkpoints")
     device: Device = Field("auto", description="where to train")
+    devices: int = Field(1, ge=1, description="GPUs, or CPU processes, of each node that train one network together")
+    nodes: int = Field(1, ge=1, description="machines that do so")
     precision: str = Field("32-true", description="as Lightning names it")
     modality: str = Field("bright field", description="of the label-free images, in words")
     pixel_um: float | None = Field(None, gt=0, description="pixel size of the model, um; None = the coarsest given")
+    defocus_um: tuple[float, float] | None = Field(
+        None, description="focus of the label-free images, from and to, um from the plane of best focus; None = unknown"
+    )
     author: str = Field("not named", min_length=1, description="who stands in the model's description")
     license: str | None = Field(None, description="SPDX identifier of the model's licence; None = none is given")
 
@@ -50,6 +55,8 @@ class TrainConfig(Settings):
 def read_config(path: Path | None, defaults: Mapping[str, Any], chosen: Mapping[str, Any]) -> TrainConfig:
     """Return the settings of a training: ``chosen`` on the command line, over the file, over the recipe's defaults.
 
+    ``weights`` and ``options`` are joined key by key, so that one option of the user's leaves the recipe's others.
+
     Parameters
     ----------
     path
@@ -60,7 +67,12 @@ def read_config(path: Path | None, defaults: Mapping[str, Any], chosen: Mapping[
     UserError
         The file cannot be read, has an unknown key, or a value that is not possible.
     """
-    values = {**defaults, **read_toml(path), **chosen}
+    layers = (defaults, read_toml(path), chosen)
+    values: dict[str, Any] = {name: value for layer in layers for name, value in layer.items()}
+    for name in ("weights", "options"):
+        tables = [layer[name] for layer in layers if name in layer]
+        if len(tables) > 1 and all(isinstance(table, Mapping) for table in tables):
+            values[name] = {key: number for table in tables for key, number in table.items()}
     try:
         return TrainConfig.model_validate(values)
     except ValidationError as error:

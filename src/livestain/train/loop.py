@@ -2,6 +2,10 @@
 
 Every random number follows from (seed, epoch, step), and everything else lies in the checkpoint: so a training that
 was killed and goes on ends with the weights of one that was not.
+
+Several devices train one network together: each has batches, random numbers and image pools of its own, and the
+gradients of each turn are averaged over all; what decides (losses, the switch of two stages) is a mean over all, and
+the first one writes.
 """
 
 from __future__ import annotations
@@ -12,9 +16,10 @@ import logging
 import math
 import pickle
 import signal
+import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,15 +28,19 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
+from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from livestain.errors import TrainingError, UserError
 from livestain.train.config import TrainConfig
 from livestain.train.crops import Batch
+from livestain.train.guards import SPREAD, troubles
+from livestain.train.ranks import gather, heard, mean, own_number, rank
 from livestain.train.recipe import Batches, Recipe
+from livestain.train.samples import Samples
 
-VERSION = 1
+VERSION = 2
 _SNAPSHOTS = 5
 _SNAPSHOTS_FROM = 0.5
 _EMA_WARM_UP = 50
@@ -70,6 +79,7 @@ class Training(lightning.LightningModule):
     def __init__(self, recipe: Recipe, stains: int, schedule: Schedule) -> None:
         super().__init__()
         self.automatic_optimization = False
+        self._stains = stains
         self.recipe = recipe
         self.schedule = schedule
         torch.manual_seed(recipe.config.seed)
@@ -78,6 +88,10 @@ class Training(lightning.LightningModule):
         self.history: list[dict[str, float]] = []
         self._sums: dict[str, float] = {}
         self._names: tuple[str, ...] = ()
+
+    def __reduce__(self) -> tuple[type[Training], tuple[Recipe, int, Schedule]]:
+        """Return how another process makes the same training anew: before its first step its seed is all there is."""
+        return Training, (self.recipe, self._stains, self.schedule)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Return the recipe's optimisers; the rate each began with is kept in its groups."""
@@ -94,22 +108,36 @@ class Training(lightning.LightningModule):
         progress = done / self.schedule.steps
         optimisers = dict(zip(self._names, self._all(), strict=True))
         self._set_rates(progress)
-        rng = seeded(self.recipe.config.seed, self.current_epoch, index)
+        rng = seeded(self.recipe.config.seed, self.current_epoch, own_number(index, self.schedule.epoch_steps))
         for turn in self.recipe.step(dict(self.networks), batch, progress, rng):
             total = turn.total()
             self._require_finite(total, turn.optimiser, done)
             optimisers[turn.optimiser].zero_grad()
             self.manual_backward(total)
             optimisers[turn.optimiser].step()
+            # In mixed precision torch keeps cast weights until the step is over; the next turn wants the moved ones.
+            torch.clear_autocast_cache()
             for name, term in turn.terms.items():
                 self._sums[name] = self._sums.get(name, 0.0) + float(term.loss.detach())
         self._move_average(done)
 
-    def note_epoch(self) -> None:
-        """Add the mean losses of the epoch to the history."""
+    def note_epoch(self, spreads: Mapping[str, float]) -> None:
+        """Add the mean losses of the epoch, over all devices, to the history, and the ``spreads`` of the stains."""
         count = self.schedule.epoch_steps
-        self.history.append({name: total / count for name, total in self._sums.items()})
+        self.history.append({name: mean(total / count) for name, total in self._sums.items()} | dict(spreads))
         self._sums.clear()
+
+    def require_finite_weights(self, step: int) -> None:
+        """Raise `TrainingError` unless every weight and every memory of the optimisers is finite.
+
+        A loss can be finite and its gradient not, and then a checkpoint would keep what the next step trips over.
+        """
+        memories = [
+            value for optimiser in self._all() for of_one in optimiser.state.values() for value in of_one.values()
+        ]
+        tensors = [*self.state_dict().values(), *(value for value in memories if isinstance(value, torch.Tensor))]
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
+            raise TrainingError(f"the weights are no longer finite at step {step}: {self._way_out()}")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what is neither weight nor optimiser, as plain values that load without unpickling code."""
@@ -118,14 +146,14 @@ class Training(lightning.LightningModule):
             "config": self.recipe.config.model_dump_json(),
             "schedule": [self.schedule.epochs, self.schedule.epoch_steps],
             "history": json.dumps(self.history),
-            "state": self.recipe.state(),
+            "states": gather(self.recipe.state()),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take it back."""
         ours = checkpoint["livestain"]
         self.history = json.loads(ours["history"])
-        self.recipe.load_state(ours["state"])
+        self.recipe.load_state(ours["states"][rank()])
 
     def _all(self) -> list[Any]:
         found = self.optimizers()
@@ -140,19 +168,24 @@ class Training(lightning.LightningModule):
     def _require_finite(self, total: torch.Tensor, name: str, step: int) -> None:
         if not bool(torch.isfinite(total)):
             raise TrainingError(
-                f"the loss of {name} is {float(total)} at step {step}: the last checkpoint is kept; go on from it with "
-                f"a lower learning_rate than {self.recipe.config.learning_rate:g}, or check the images for NaN"
+                f"the loss of {name} is {float(total)} at step {step}: {self._way_out()}, or check the images for NaN"
             )
+
+    def _way_out(self) -> str:
+        return (
+            "the checkpoint before it is kept, but would lead here again; start anew with a lower learning_rate than "
+            f"{self.recipe.config.learning_rate:g}"
+        )
 
     def _move_average(self, done: int) -> None:
         # Short at first, so that the random start is forgotten.
         decay = min(self.recipe.config.ema, (done + 1) / (done + 1 + _EMA_WARM_UP))
         source = self.networks[self.recipe.generator]
         with torch.no_grad():
-            for mean, now in zip(self.average.parameters(), source.parameters(), strict=True):
-                mean.lerp_(now, 1 - decay)
-            for mean, now in zip(self.average.buffers(), source.buffers(), strict=True):
-                mean.copy_(now)
+            for slow, now in zip(self.average.parameters(), source.parameters(), strict=True):
+                slow.lerp_(now, 1 - decay)
+            for slow, now in zip(self.average.buffers(), source.buffers(), strict=True):
+                slow.copy_(now)
 
 
 def seeded(*numbers: int) -> torch.Generator:
@@ -161,20 +194,36 @@ def seeded(*numbers: int) -> torch.Generator:
     return torch.Generator().manual_seed(state >> 1)
 
 
-def fit(training: Training, batches: Batches, folder: Path, say: Say, *, resume: bool = False) -> None:
+def fit(
+    training: Training,
+    batches: Batches,
+    folder: Path,
+    say: Say,
+    *,
+    resume: bool = False,
+    samples: Samples | None = None,
+) -> None:
     """Train to the end; blocks. Writes ``last.ckpt`` after each epoch and ``epoch-NNNN.pt`` (averages) into ``folder``.
+
+    With ``devices`` above 1 every device is worked by a process of its own, started here: recipe and batches are
+    pickled to each. With ``nodes`` above 1 the same call is made on each machine, ``folder`` being a shared one, with
+    ``NODE_RANK``, ``MASTER_ADDR`` and ``MASTER_PORT`` in the environment.
 
     Parameters
     ----------
     folder
         Made where it is missing. With ``resume`` the training goes on from its ``last.ckpt``, where there is one.
     say
-        Told one line an epoch.
+        Told one line an epoch, and what goes wrong (`livestain.train.guards.troubles`). With several processes it is
+        called from a thread of its own.
+    samples
+        Draws pictures of the averaged generator, one an epoch.
 
     Raises
     ------
     TrainingError
-        A loss is not finite, or the device has too little memory; ``last.ckpt`` stays.
+        A loss or a weight is not finite, or the device has too little memory; ``last.ckpt`` stays. With several
+        processes: one of them failed.
     UserError
         The checkpoint is of another training, another version or no checkpoint; no such device.
     KeyboardInterrupt
@@ -186,8 +235,8 @@ def fit(training: Training, batches: Batches, folder: Path, say: Say, *, resume:
         check_checkpoint(start, training)
     config = training.recipe.config
     loader = DataLoader(_Numbered(batches, training.schedule), batch_size=None, sampler=_Steps(training))
-    with _calm():
-        trainer = _trainer(config, training.schedule, _Keeper(folder, say))
+    with _calm(), heard(say, shared=_is_shared(config)) as told:
+        trainer = _trainer(config, training.schedule, _Keeper(folder, told, samples))
         try:
             trainer.fit(training, loader, ckpt_path=start, weights_only=True)
         except torch.cuda.OutOfMemoryError as error:
@@ -195,8 +244,12 @@ def fit(training: Training, batches: Batches, folder: Path, say: Say, *, resume:
                 f"the GPU has too little memory for {config.batch} crops of {config.crop_px} px: lower batch or "
                 "crop_px, close other programs on it, or take --device cpu"
             ) from error
+        except torch.multiprocessing.ProcessRaisedException as error:
+            raise TrainingError(f"one of {config.devices} processes failed: {error.msg.strip()}") from error
         except SystemExit as error:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from error
+    if _is_shared(config):
+        training.history = read_history(folder / "last.ckpt")
 
 
 def check_checkpoint(path: Path, training: Training) -> None:
@@ -245,7 +298,8 @@ class _Numbered(Dataset):
         return self._schedule.steps
 
     def __getitem__(self, number: int) -> Batch:
-        return self._batches.batch(*divmod(number, self._schedule.epoch_steps))
+        epoch, step = divmod(number, self._schedule.epoch_steps)
+        return self._batches.batch(epoch, own_number(step, self._schedule.epoch_steps))
 
 
 class _Steps(Sampler):
@@ -265,11 +319,12 @@ class _Steps(Sampler):
 
 
 class _Keeper(lightning.Callback):
-    """Keeps a checkpoint after every epoch, averages at the planned ones, and says how it goes."""
+    """Keeps a checkpoint after every epoch, averages at the planned ones, draws samples, and says how it goes."""
 
-    def __init__(self, folder: Path, say: Say) -> None:
+    def __init__(self, folder: Path, say: Say, samples: Samples | None) -> None:
         self._folder = folder
         self._say = say
+        self._samples = samples
         self._began = time.perf_counter()
         self._first: int | None = None
 
@@ -280,29 +335,64 @@ class _Keeper(lightning.Callback):
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         assert isinstance(module, Training)
         epoch, schedule = trainer.current_epoch, module.schedule
-        module.note_epoch()
-        if epoch in schedule.snapshots:
-            _replace(self._folder / f"epoch-{epoch:04}.pt", lambda path: torch.save(module.average.state_dict(), path))
-        _replace(self._folder / "last.ckpt", trainer.save_checkpoint)
-        done = epoch + 1 - (self._first or 0)
+        module.require_finite_weights((epoch + 1) * schedule.epoch_steps)
+        module.note_epoch(self._sample(module, epoch) if trainer.is_global_zero else {})
+        if epoch in schedule.snapshots and trainer.is_global_zero:
+            with _replaced(self._folder / f"epoch-{epoch:04}.pt") as part:
+                torch.save(module.average.state_dict(), part)
+        with _replaced(self._folder / "last.ckpt", mine=trainer.is_global_zero) as part:
+            trainer.save_checkpoint(part)
+        if trainer.is_global_zero:
+            self._report(module, epoch)
+
+    def _sample(self, module: Training, epoch: int) -> dict[str, float]:
+        """Draw the samples; return how much each stain varies over the crop where it varies most."""
+        if self._samples is None:
+            return {}
+        stains = self._samples.stain(module.average)
+        try:
+            self._samples.write(stains, epoch, module.schedule.epochs)
+        except OSError as error:
+            self._say(f"warning: the picture of the samples was not written: {error}")
+        spreads = stains.std(axis=(2, 3)).max(axis=0)
+        return {SPREAD + name: float(value) for name, value in zip(self._samples.names, spreads, strict=True)}
+
+    def _report(self, module: Training, epoch: int) -> None:
+        schedule, done = module.schedule, epoch + 1 - (self._first or 0)
         left = (time.perf_counter() - self._began) / done * (schedule.epochs - epoch - 1)
-        losses = ", ".join(f"{name} {value:.4f}" for name, value in module.history[-1].items())
-        self._say(f"step {(epoch + 1) * schedule.epoch_steps} of {schedule.steps}: {losses}; {left:.0f} s left")
+        numbers = ", ".join(f"{name} {value:.4f}" for name, value in module.history[-1].items())
+        self._say(f"step {(epoch + 1) * schedule.epoch_steps} of {schedule.steps}: {numbers}; {left:.0f} s left")
+        for trouble in set(troubles(module.history)) - set(troubles(module.history[:-1])):
+            self._say(f"warning: {trouble}")
 
 
-def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file whole or not at all: a kill in the middle leaves the one before."""
+@contextmanager
+def _replaced(path: Path, *, mine: bool = True) -> Iterator[Path]:
+    """Yield where to write a file that then takes the place of ``path``, whole: a kill leaves the one before.
+
+    Of several processes that share the work, the one whose file it is (``mine``) puts it there.
+    """
     part = path.with_suffix(".part")
-    write(part)
-    part.replace(path)
+    yield part
+    if mine:
+        part.replace(path)
+
+
+def _is_shared(config: TrainConfig) -> bool:
+    return config.devices * config.nodes > 1
 
 
 def _trainer(config: TrainConfig, schedule: Schedule, keeper: _Keeper) -> lightning.Trainer:
     if config.device == "gpu" and not torch.cuda.is_available():
         raise UserError("--device gpu: torch finds no NVIDIA GPU here; take --device cpu, or install torch for CUDA")
+    found = torch.cuda.device_count()
+    if config.device != "cpu" and 0 < found < config.devices:
+        raise UserError(f"devices = {config.devices} is not possible: torch finds {found} GPUs here")
     return lightning.Trainer(
         accelerator=config.device,
-        devices=1,
+        devices=config.devices,
+        num_nodes=config.nodes,
+        strategy=_shared_strategy() if _is_shared(config) else "auto",
         precision=config.precision,
         max_epochs=schedule.epochs,
         callbacks=[keeper],
@@ -312,6 +402,12 @@ def _trainer(config: TrainConfig, schedule: Schedule, keeper: _Keeper) -> lightn
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
+
+
+def _shared_strategy() -> DDPStrategy:
+    # Each turn moves some of the networks only; on Windows torch has no NCCL.
+    backend = "gloo" if sys.platform == "win32" else None
+    return DDPStrategy(start_method="spawn", find_unused_parameters=True, process_group_backend=backend)
 
 
 @contextmanager

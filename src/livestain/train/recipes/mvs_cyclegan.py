@@ -27,6 +27,7 @@ import torch
 
 from livestain.train.config import TrainConfig
 from livestain.train.losses import MASK_BLOCK_PX, MASK_SHARE, block_mask, cover, mask_loss
+from livestain.train.ranks import mean
 from livestain.train.recipe import Term
 from livestain.train.recipes.cyclegan import EPOCHS, CycleGan, Pass, epoch_of
 
@@ -39,7 +40,7 @@ _logger = logging.getLogger(__name__)
 
 
 class StageSwitch:
-    """Decides, once, when the cycle begins; its memory is the mean loss of each finished epoch."""
+    """Decides, once, when the cycle begins; its memory is the mean loss of each finished epoch, over all processes."""
 
     def __init__(self, latest: int = STAGE_EPOCHS) -> None:
         self.latest = min(latest, STAGE_EPOCHS_MAX)
@@ -51,7 +52,7 @@ class StageSwitch:
         """Return the cycle's share of its weight: 0 in stage 1, then from 0 to 1 within one epoch."""
         epoch = epoch_of(progress)
         if epoch > self._epoch and self._count:
-            self._means.append(self._sum / self._count)
+            self._means.append(mean(self._sum / self._count))
             self._sum, self._count = 0.0, 0
         self._epoch = epoch
         if self.began is None and (epoch >= self.latest or self._converged()):
