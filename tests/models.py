@@ -65,7 +65,7 @@ def describe(folder: Path, model_id: str, stains: Sequence[str]) -> dict[str, An
         return {"source": name, "sha256": hashlib.sha256((folder / name).read_bytes()).hexdigest()}
 
     def space(axis: str, size: dict[str, Any]) -> dict[str, Any]:
-        return {"type": "space", "id": axis, "unit": "micrometer", "scale": 0.65, "size": size}
+        return {"type": "space", "id": axis, "unit": "nanometer", "scale": 650.0, "size": size}
 
     free = {"min": 96, "step": STRIDE}
     gate = [file("gate_frame.npy"), file("gate_shade.npy")]
