@@ -11,26 +11,9 @@ from torch import Tensor, nn
 from livestain.train.config import TrainConfig
 from livestain.train.cycle_networks import HalfUnet, PatchDiscriminator, ResnetGenerator, SpectralDiscriminator
 from livestain.train.data import FULL_SCALE
-from livestain.train.networks import Generator
+from livestain.train.networks import Generator, LinearGenerator
 
 GRAIN = 0.05
-
-
-class LinearGenerator(Generator):
-    """The live generator without normalisation and without its last squeeze: it may overshoot 0..1; export clips.
-
-    For recipes that measure distances: those between mostly dark planes push a sigmoid into the dark, where it learns
-    nothing more (a CycleGAN's r with real nuclei after 105 steps: 0.00 with it, 0.32 without). Where a discriminator
-    alone says what a stain looks like, the sigmoid is better (r 0.51 against 0.41 after 300 steps).
-    """
-
-    def __init__(self, stains: int, width: int) -> None:
-        super().__init__(stains, width, norm=False)
-        nn.init.zeros_(self.head.bias)
-
-    def forward(self, contrast: Tensor) -> Tensor:
-        """Return the stains, (N, S, Y, X)."""
-        return self.logits(contrast)
 
 
 def make_generator(config: TrainConfig, stains: int, *, linear: bool = False) -> nn.Module:
@@ -78,6 +61,18 @@ def in_nuclei(stains: Tensor) -> Tensor:
     so have their background at 0, where a network without norm begins.
     """
     return FULL_SCALE * stains
+
+
+def verdicts(judge: nn.Module, planes: Tensor) -> Tensor:
+    """Return what ``judge`` says of ``planes``: float32, whatever the precision of the generators."""
+    with full_precision(planes):
+        answer: Tensor = judge(planes.float())
+    return answer
+
+
+def full_precision(planes: Tensor) -> torch.autocast:
+    """Return a context without mixed precision, on the device of ``planes``: discriminators and losses need float32."""
+    return torch.autocast(planes.device.type, enabled=False)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from livestain.errors import UserError
 from livestain.train.config import TrainConfig
 from livestain.train.crops import GAIN, Batch, make_batch, turn, window
 from livestain.train.data import Fields
-from livestain.train.networks import Generator
+from livestain.train.networks import LinearGenerator
 from livestain.train.recipe import Recipe, Term, Turn
 
 
@@ -52,7 +52,7 @@ class Paired(Recipe):
 
     def networks(self, stains: int) -> dict[str, nn.Module]:
         """Return the generator alone."""
-        return {"generator": Generator(stains, self.config.width, norm=False)}
+        return {"generator": LinearGenerator(stains, self.config.width)}
 
     def batches(self, fields: Fields) -> PairedCrops:
         """Return pairs."""

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from livestain.train.crops import Batch
 from livestain.train.data import Fields
-from livestain.train.networks import Generator
+from livestain.train.networks import LinearGenerator
 from livestain.train.recipe import Recipe, Term, Turn
 from livestain.train.render import SimulatedPairs
 
@@ -20,7 +20,7 @@ class Simulate(Recipe):
 
     def networks(self, stains: int) -> dict[str, nn.Module]:
         """Return the generator alone."""
-        return {"generator": Generator(stains, self.config.width, norm=False)}
+        return {"generator": LinearGenerator(stains, self.config.width)}
 
     def batches(self, fields: Fields) -> SimulatedPairs:
         """Return pairs."""
