@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +211,33 @@ def test_the_papers_recipe_goes_on_under_the_loop_where_it_was_interrupted(tmp_p
     with pytest.raises(KeyboardInterrupt):
         train("broken", Numbered(stop=1))
     torch.testing.assert_close(train("broken", Numbered(), resume=True), unbroken, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_in_mixed_precision_discriminators_and_losses_stay_in_float32(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = make(name, {**SMALL, "precision": "bf16-mixed", "device": "cpu", "weights": {"equivariance": 1.0}})
+    seen: dict[str, set[torch.dtype]] = {}
+    take = recipe.step
+
+    def spied(*arguments: Any) -> Iterator[Turn]:
+        for turn in take(*arguments):
+            seen.setdefault("loss", set()).update(term.loss.dtype for term in turn.terms.values())
+            yield turn
+
+    monkeypatch.setattr(recipe, "step", spied)
+    loop = Loop(recipe, 1, Schedule(epochs=1, epoch_steps=2))
+    for network, net in loop.networks.items():
+        for module in net.modules():
+            if isinstance(module, nn.Conv2d):
+                module.register_forward_hook(
+                    lambda _module, _inputs, output, network=network: seen.setdefault(network, set()).add(output.dtype)
+                )
+    fit(loop, Numbered(), tmp_path, lambda _: None)
+    expected = {network: torch.float32 if "judge" in network else torch.bfloat16 for network in loop.networks}
+    assert seen == {network: {dtype} for network, dtype in {**expected, "loss": torch.float32}.items()}
+    assert all(parameter.dtype == torch.float32 for parameter in loop.parameters())
 
 
 @pytest.mark.parametrize("name", NAMES)

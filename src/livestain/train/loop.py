@@ -41,6 +41,9 @@ from livestain.train.recipe import Batches, Recipe
 from livestain.train.samples import Samples
 
 VERSION = 2
+LAST = "last.ckpt"
+"""File name of the checkpoint that is written after each epoch."""
+
 _SNAPSHOTS = 5
 _SNAPSHOTS_FROM = 0.5
 _EMA_WARM_UP = 50
@@ -89,9 +92,9 @@ class Training(lightning.LightningModule):
         self._sums: dict[str, float] = {}
         self._names: tuple[str, ...] = ()
 
-    def __reduce__(self) -> tuple[type[Training], tuple[Recipe, int, Schedule]]:
-        """Return how another process makes the same training anew: before its first step its seed is all there is."""
-        return Training, (self.recipe, self._stains, self.schedule)
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how another process makes the same training: a network with spectral norm does not pickle whole."""
+        return _remade, (self.recipe, self._stains, self.schedule, self.state_dict())
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Return the recipe's optimisers; the rate each began with is kept in its groups."""
@@ -188,6 +191,12 @@ class Training(lightning.LightningModule):
                 slow.copy_(now)
 
 
+def _remade(recipe: Recipe, stains: int, schedule: Schedule, weights: dict[str, torch.Tensor]) -> Training:
+    training = Training(recipe, stains, schedule)
+    training.load_state_dict(weights)
+    return training
+
+
 def seeded(*numbers: int) -> torch.Generator:
     """Return a CPU generator that these numbers alone decide."""
     state = int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
@@ -230,7 +239,7 @@ def fit(
         Ctrl-C; ``last.ckpt`` stays.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    start = folder / "last.ckpt" if resume and (folder / "last.ckpt").is_file() else None
+    start = folder / LAST if resume and (folder / LAST).is_file() else None
     if start is not None:
         check_checkpoint(start, training)
     config = training.recipe.config
@@ -249,7 +258,7 @@ def fit(
         except SystemExit as error:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from error
     if _is_shared(config):
-        training.history = read_history(folder / "last.ckpt")
+        training.history = read_history(folder / LAST)
 
 
 def check_checkpoint(path: Path, training: Training) -> None:
@@ -284,6 +293,14 @@ def read_history(path: Path) -> list[dict[str, float]]:
 def load_snapshot(path: Path, network: nn.Module) -> nn.Module:
     """Fill ``network`` with the averaged generator in ``path``; return it, ready to stain."""
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    return network.eval().requires_grad_(False)
+
+
+def load_last(path: Path, name: str, network: nn.Module) -> nn.Module:
+    """Fill ``network`` with the last weights of the network ``name`` in a checkpoint; return it, ready to answer."""
+    state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    prefix = f"networks.{name}."
+    network.load_state_dict({key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)})
     return network.eval().requires_grad_(False)
 
 
@@ -340,7 +357,7 @@ class _Keeper(lightning.Callback):
         if epoch in schedule.snapshots and trainer.is_global_zero:
             with _replaced(self._folder / f"epoch-{epoch:04}.pt") as part:
                 torch.save(module.average.state_dict(), part)
-        with _replaced(self._folder / "last.ckpt", mine=trainer.is_global_zero) as part:
+        with _replaced(self._folder / LAST, mine=trainer.is_global_zero) as part:
             trainer.save_checkpoint(part)
         if trainer.is_global_zero:
             self._report(module, epoch)

@@ -23,7 +23,15 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from livestain.train.adversarial import fixed, grained, in_nuclei, make_generator, make_inverse, make_judge
+from livestain.train.adversarial import (
+    fixed,
+    grained,
+    in_nuclei,
+    make_generator,
+    make_inverse,
+    make_judge,
+    verdicts,
+)
 from livestain.train.config import TrainConfig
 from livestain.train.crops import Batch
 from livestain.train.data import FULL_SCALE, UNIT
@@ -107,15 +115,14 @@ class CycleGan(Recipe):
         judge_a, judge_b = networks["judge_a"], networks["judge_b"]
 
         def verdicts_b(stains: Tensor) -> Tensor:
-            answer: Tensor = judge_b(grained(self.config, stains, rng))
-            return answer
+            return verdicts(judge_b, grained(self.config, stains, rng))
 
         planes = make_pass(networks, batch)
         with fixed(judge_a, judge_b):
-            gan = gan_loss(verdicts_b(planes.fake_b)) + gan_loss(judge_a(planes.fake_a))
+            gan = gan_loss(verdicts_b(planes.fake_b)) + gan_loss(verdicts(judge_a, planes.fake_a))
         yield Turn("generators", {"gan": Term(self.config.weight("gan", GAN), gan), **self.ties(planes, progress, rng)})
         virtual_a, virtual_b = self.pools["a"].swap(planes.fake_a, rng), self.pools["b"].swap(planes.fake_b, rng)
-        loss_a = discriminator_loss(judge_a(planes.a), judge_a(virtual_a))
+        loss_a = discriminator_loss(verdicts(judge_a, planes.a), verdicts(judge_a, virtual_a))
         yield Turn("judge_a", {"judge_a": Term(1.0, loss_a)})
         loss_b = discriminator_loss(verdicts_b(planes.b), verdicts_b(virtual_b))
         yield Turn("judge_b", {"judge_b": Term(1.0, loss_b)})
@@ -157,10 +164,11 @@ def make_pass(networks: Mapping[str, nn.Module], batch: Batch) -> Pass:
     generator, inverse = networks["generator"], networks["inverse"]
 
     def to_b(contrast: Tensor) -> Tensor:
-        return in_nuclei(generator(UNIT * contrast))
+        # Losses are float32: in mixed precision a generator answers in bfloat16.
+        return in_nuclei(generator(UNIT * contrast).float())
 
     def to_a(stains: Tensor) -> Tensor:
-        answer: Tensor = inverse(stains / FULL_SCALE) / UNIT
+        answer: Tensor = inverse(stains / FULL_SCALE).float() / UNIT
         return answer
 
     a, b = batch.a / UNIT, in_nuclei(batch.b)

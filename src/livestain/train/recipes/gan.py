@@ -11,13 +11,21 @@ cost of one more pass.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from livestain.train.adversarial import fixed, grained, in_nuclei, make_generator, make_judge
+from livestain.train.adversarial import (
+    fixed,
+    full_precision,
+    grained,
+    in_nuclei,
+    make_generator,
+    make_judge,
+    verdicts,
+)
 from livestain.train.crops import Batch
 from livestain.train.losses import discriminator_loss, equivariance_loss, gan_loss, local_energy, position_loss
 from livestain.train.recipe import Recipe, Term, Turn
@@ -46,28 +54,35 @@ class Gan(Recipe):
         self, networks: Mapping[str, nn.Module], batch: Batch, progress: float, rng: torch.Generator
     ) -> Iterator[Turn]:
         """Yield the generator's turn, then the discriminator's."""
-        generator, judge = networks["generator"], networks["judge"]
+        judge = networks["judge"]
 
-        def verdicts(stains: Tensor) -> Tensor:
-            answer: Tensor = judge(grained(self.config, in_nuclei(stains), rng))
-            return answer
+        def generate(contrast: Tensor) -> Tensor:
+            stains: Tensor = networks["generator"](contrast).float()
+            return stains
 
-        fake = generator(batch.a)
+        def judged(stains: Tensor) -> Tensor:
+            return verdicts(judge, grained(self.config, in_nuclei(stains), rng))
+
+        fake = generate(batch.a)
         with fixed(judge):
-            gan = gan_loss(verdicts(fake))
-        terms = {"gan": Term(self.config.weight("gan", GAN), gan), **self._ties(generator, batch.a, fake, rng)}
+            gan = gan_loss(judged(fake))
+        terms = {"gan": Term(self.config.weight("gan", GAN), gan), **self._ties(generate, batch.a, fake, rng)}
         yield Turn("generator", terms)
-        loss = discriminator_loss(verdicts(batch.b), verdicts(fake.detach()))
+        loss = discriminator_loss(judged(batch.b), judged(fake.detach()))
         yield Turn("judge", {"judge": Term(1.0, loss)})
 
-    def _ties(self, generator: nn.Module, a: Tensor, fake: Tensor, rng: torch.Generator) -> dict[str, Term]:
+    def _ties(
+        self, generate: Callable[[Tensor], Tensor], a: Tensor, fake: Tensor, rng: torch.Generator
+    ) -> dict[str, Term]:
         terms = {}
         position, equivariance = self.config.weight("position", POSITION), self.config.weight("equivariance", 0.0)
         if position:
             scale_px = self.config.options.get("position_px", POSITION_PX)
-            terms["position"] = Term(position, position_loss(local_energy(a), fake, scale_px))
+            with full_precision(a):
+                loss = position_loss(local_energy(a), fake, scale_px)
+            terms["position"] = Term(position, loss)
         if equivariance:
-            terms["equivariance"] = Term(equivariance, equivariance_loss(generator, a, fake, rng))
+            terms["equivariance"] = Term(equivariance, equivariance_loss(generate, a, fake, rng))
         return terms
 
 

@@ -13,6 +13,7 @@ import math
 import torch
 from torch import Tensor
 
+from livestain.train.adversarial import full_precision
 from livestain.train.losses import local_energy, saliency, saliency_loss
 from livestain.train.recipe import Term
 from livestain.train.recipes.cyclegan import EPOCHS, CycleGan, Pass
@@ -30,7 +31,9 @@ class Utom(CycleGan):
         """Return the cycle, and the saliency that fades."""
         terms = super().ties(planes, progress, rng)
         weight = self.config.weight("saliency", SALIENCY) * math.exp(-progress * EPOCHS)
-        return {**terms, "saliency": Term(weight, saliency_loss(*_salient(planes)))}
+        with full_precision(planes.a):
+            loss = saliency_loss(*_salient(planes))
+        return {**terms, "saliency": Term(weight, loss)}
 
 
 def _salient(planes: Pass) -> tuple[Tensor, Tensor, Tensor, Tensor]:
