@@ -16,7 +16,7 @@ from livestain.evaluate.metrics import METRICS, Plane, measure_scale, pearson_r
 from livestain.evaluate.objects import object_r, score_objects
 from livestain.evaluate.pairs import Pair
 from livestain.evaluate.predictors import Predictor
-from livestain.evaluate.registration import WARN_PX, measure_shift
+from livestain.evaluate.registration import describe_shift, measure_shift
 from livestain.evaluate.segment import Segmenter, foreground, typical_radius
 from livestain.frames import Counts
 
@@ -232,13 +232,9 @@ class Judge:
                 for pair in self.pairs
                 if pair.group == group and pair.label_free is not None
             )
-            shift = measure_shift(planes)
-            if shift is not None and max(map(abs, shift)) >= WARN_PX:
-                where = f" of {group}" if group else ""
-                yield (
-                    f"measured {self.stains[0]}{where} lies {shift[0]} px below and {shift[1]} px right of the "
-                    "label-free images: are they registered?"
-                )
+            sentence = describe_shift(measure_shift(planes), self.stains[0], group)
+            if sentence:
+                yield sentence
 
 
 def _stretch(image: Counts) -> Plane:

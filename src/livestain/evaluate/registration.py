@@ -38,6 +38,17 @@ def measure_shift(pairs: Iterable[tuple[Counts, Counts]]) -> tuple[int, int] | N
     return int(dy) - _REACH_PX, int(dx) - _REACH_PX
 
 
+def describe_shift(shift: tuple[int, int] | None, stain: str, group: str) -> str:
+    """Return a sentence about a shift of `WARN_PX` or more; nothing for a smaller or unknown one."""
+    if shift is None or max(map(abs, shift)) < WARN_PX:
+        return ""
+    where = f" of {group}" if group else ""
+    return (
+        f"measured {stain}{where} lies {shift[0]} px below and {shift[1]} px right of the label-free images: are they "
+        "registered?"
+    )
+
+
 def _correlate(still: Plane, moved: Plane) -> Plane:
     """Return the circular correlation of two planes for shifts of ``moved`` up to 24 px; 0 for a constant plane."""
     x, y = (plane - plane.mean() for plane in (still, moved))

@@ -54,7 +54,8 @@ class Group:
     label_free
         (Y, X) float32 contrast in [-1, 1], each.
     stains
-        (S, Y, X) float32 in 0..1, each. Of the same fields as ``label_free`` only where `Fields.paired` says so.
+        (S, Y, X) float32 in 0..1, each; empty where only a teacher knows the stains. Of the same fields as
+        ``label_free`` only where `Fields.paired` says so.
     frames
         (Y, X) counts of the label-free fields at the scale of training, which ``label_free`` was made of.
     """
@@ -89,7 +90,7 @@ class Group:
     @cached_property
     def bright(self) -> tuple[Points, ...]:
         """(n, 2) bright pixels of each field of stains."""
-        return tuple(np.argwhere(_is_bright(stains)) for stains in self.stains)
+        return tuple(find_bright(stains) for stains in self.stains)
 
     @cached_property
     def relief(self) -> float:
@@ -118,6 +119,8 @@ class Fields:
         Field k of ``label_free`` and of ``stains`` are the same field, in every group.
     taught
         Group -> (S, Y, X) float32 stains in 0..1 that a teacher gives to each of its label-free fields; or None.
+    teacher
+        Identity of the model that teaches, or that the training starts from; empty for none.
     """
 
     groups: Mapping[str, Group]
@@ -125,6 +128,12 @@ class Fields:
     pixel_um: float | None
     paired: bool = False
     taught: Mapping[str, tuple[Field, ...]] | None = None
+    teacher: str = ""
+
+    @property
+    def measured(self) -> bool:
+        """Whether there are measured stains, beside what a teacher may give."""
+        return all(group.stains for group in self.groups.values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +162,8 @@ def load_fields(
     ----------
     label_free, stains
         From `find_sources`; every stain has the same fields, in the same order or with the same names up to the
-        last ``_``. A group of label-free fields needs stains of that group; one group of stains serves all.
+        last ``_``. A group of label-free fields needs stains of that group; one group of stains serves all. No stain
+        at all: label-free fields alone, for a teacher.
     pixel_um
         Pixel size of training, um; None: the coarsest that is stated.
 
@@ -267,6 +277,11 @@ def otsu(values: npt.NDArray[np.float32]) -> float:
     return float(centres[int(np.argmax(variance))])
 
 
+def find_bright(stains: Field) -> Points:
+    """Return the (n, 2) pixels of (S, Y, X) stains in which one is at least half as bright as a typical nucleus."""
+    return np.argwhere(_is_bright(stains))
+
+
 def _is_bright(stains: Field) -> npt.NDArray[np.bool_]:
     bright: npt.NDArray[np.bool_] = stains.max(axis=0) * FULL_SCALE > _BRIGHT
     return bright
@@ -311,6 +326,8 @@ def _read(source: Source, pixel_um: float | None) -> Counts:
 
 def _stack_stains(stains: Mapping[str, Sequence[Source]]) -> list[tuple[Source, ...]]:
     """Return the planes of every field, one for each stain."""
+    if not stains:
+        return []
     first, *others = stains.items()
     stacks: list[tuple[Source, ...]] = [(source,) for source in first[1]]
     for name, sources in others:
@@ -332,7 +349,7 @@ def _stack_stains(stains: Mapping[str, Sequence[Source]]) -> list[tuple[Source, 
 
 def _stacks_of(group: str, stacks: Sequence[tuple[Source, ...]]) -> list[tuple[Source, ...]]:
     known = list(dict.fromkeys(stack[0].group for stack in stacks))
-    if len(known) == 1:
+    if len(known) <= 1:
         return list(stacks)
     found = [stack for stack in stacks if stack[0].group == group]
     if not found:

@@ -31,6 +31,11 @@ def is_rendered(stains: Sequence[str]) -> bool:
     return len(stains) == 1 and stains[0].lower() in RENDERED
 
 
+def can_simulate(fields: Fields) -> bool:
+    """Say whether these fields hold what simulated pairs are made of: measured nuclei, and nothing else."""
+    return is_rendered(fields.stains) and fields.measured
+
+
 class SimulatedPairs:
     """Batches whose ``a`` is rendered from ``b``: pairs by construction."""
 

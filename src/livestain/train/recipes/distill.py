@@ -19,10 +19,10 @@ from livestain.errors import UserError
 from livestain.model import Model
 from livestain.train.config import TrainConfig
 from livestain.train.crops import GAIN, Batch, make_batch, turn, window
-from livestain.train.data import Fields
-from livestain.train.networks import Generator, stain_field
+from livestain.train.data import Fields, Points, find_bright
+from livestain.train.networks import LinearGenerator, stain_field
 from livestain.train.recipe import Recipe, Term, Turn
-from livestain.train.render import SimulatedPairs, is_rendered
+from livestain.train.render import SimulatedPairs, can_simulate
 
 TAUGHT, SIMULATED = 10.0, 3.0
 
@@ -75,10 +75,20 @@ class TaughtCrops:
         if fields.taught is None:
             raise UserError("the recipe 'distill' learns from a teacher: give a model with --teacher")
         self._taught = fields.taught
-        self._simulated = SimulatedPairs(fields, config) if is_rendered(fields.stains) else None
+        self._simulated = SimulatedPairs(fields, config) if can_simulate(fields) else None
         self.fields = fields
         self.config = config
         self._names = tuple(fields.groups)
+        self._centres = {name: self._foreground(name) for name in fields.groups}
+
+    def _foreground(self, name: str) -> Sequence[Points]:
+        """Return the pixels of each label-free field that crops are centred on.
+
+        Where nobody measured how much of a field is stained, the teacher says it: its bright pixels.
+        """
+        if self.fields.measured:
+            return self.fields.groups[name].energetic
+        return [find_bright(stains) for stains in self._taught[name]]
 
     def batch(self, epoch: int, step: int) -> Batch:
         """Return the batch of this step of this epoch; nothing but (seed, epoch, step) decides it."""
@@ -92,7 +102,7 @@ class TaughtCrops:
     def _crop(self, rng: np.random.Generator, name: str) -> Field:
         group = self.fields.groups[name]
         number = int(rng.integers(len(group.label_free)))
-        centres = group.energetic[number] if rng.random() < self.config.balanced else None
+        centres = self._centres[name][number] if rng.random() < self.config.balanced else None
         place = (slice(None), *window(rng, group.label_free[number].shape, self.config.crop_px, centres))
         planes = np.concatenate([group.label_free[number][None], self._taught[name][number]])[place]
         planes = turn(rng, planes) if self.config.turns else planes
@@ -105,7 +115,7 @@ class Distill(Recipe):
 
     def networks(self, stains: int) -> dict[str, nn.Module]:
         """Return the student alone."""
-        return {"generator": Generator(stains, self.config.width, norm=False)}
+        return {"generator": LinearGenerator(stains, self.config.width)}
 
     def batches(self, fields: Fields) -> TaughtCrops:
         """Return label-free crops with the teacher's stains."""
