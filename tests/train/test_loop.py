@@ -120,6 +120,69 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(tmp_path:
     assert all(bool(torch.isfinite(value).all()) for value in kept["state_dict"].values())
 
 
+class Overflowing(Tiny):
+    """Its loss is finite, the gradient of it in one step is not."""
+
+    def __init__(self, config: TrainConfig, at: int) -> None:
+        super().__init__(config)
+        self.at = at
+
+    def step(
+        self, networks: Mapping[str, nn.Module], batch: Batch, progress: float, rng: torch.Generator
+    ) -> Iterator[Turn]:
+        weight = networks["generator"].weight
+        root = (0 * weight).sum().clamp_min(0) if round(progress * SCHEDULE.steps) == self.at else weight.square().sum()
+        yield Turn("generator", {"root": Term(1.0, root.sqrt())})
+
+
+@pytest.mark.parametrize("step", [6, 8], ids=["first step of an epoch", "last step of an epoch"])
+def test_a_step_that_ruins_the_weights_is_not_in_the_last_checkpoint(step: int, tmp_path: Path) -> None:
+    training = Training(Overflowing(CONFIG, step), 1, SCHEDULE)
+    with pytest.raises(TrainingError, match=r"generator is nan at step 7|no longer finite at step 9"):
+        fit(training, Noise(), tmp_path, lambda _: None)
+    kept = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert kept["epoch"] == 1
+    assert all(bool(torch.isfinite(value).all()) for value in kept["state_dict"].values())
+    assert not (tmp_path / "epoch-0002.pt").exists()
+
+
+class Twice(Tiny):
+    """Stains the same plane before and after its generator moved."""
+
+    def step(
+        self, networks: Mapping[str, nn.Module], batch: Batch, progress: float, rng: torch.Generator
+    ) -> Iterator[Turn]:
+        before = networks["generator"](batch.a)
+        yield Turn("generator", {"size": Term(1.0, before.float().square().mean())})
+        self.moved = float((networks["generator"](batch.a) - before).abs().max())
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_a_turn_sees_the_weights_that_the_one_before_moved(precision: str, tmp_path: Path) -> None:
+    recipe = Twice(CONFIG.model_copy(update={"precision": precision, "device": "cpu"}))
+    fit(Training(recipe, 1, Schedule(1, 1)), Noise(), tmp_path, lambda _: None)
+    assert recipe.moved > 1e-3
+
+
+def test_another_process_gets_the_weights_that_this_one_has() -> None:
+    training = Training(Tiny(CONFIG), 1, SCHEDULE)
+    torch.nn.init.constant_(training.networks["judge"].weight, 0.25)
+    assert torch.equal(weights(pickle.loads(pickle.dumps(training))), weights(training))
+
+
+def test_what_goes_wrong_for_long_is_said_once_with_the_epoch(tmp_path: Path) -> None:
+    class Beaten(Tiny):
+        def step(
+            self, networks: Mapping[str, nn.Module], batch: Batch, progress: float, rng: torch.Generator
+        ) -> Iterator[Turn]:
+            yield Turn("judge", {"judge": Term(0.0, networks["judge"](batch.b).square().mean() * 0)})
+
+    lines: list[str] = []
+    fit(Training(Beaten(CONFIG), 1, Schedule(8, 1)), Noise(), tmp_path, lines.append)
+    said = [number for number, line in enumerate(lines) if line.startswith("warning: for 5 epochs, up to epoch 5")]
+    assert said == [5]  # after the lines of five epochs, and never again
+
+
 class Evil:
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return os.mkdir, ("executed",)

@@ -118,8 +118,6 @@ class Training(lightning.LightningModule):
             optimisers[turn.optimiser].zero_grad()
             self.manual_backward(total)
             optimisers[turn.optimiser].step()
-            # In mixed precision torch keeps cast weights until the step is over; the next turn wants the moved ones.
-            torch.clear_autocast_cache()
             for name, term in turn.terms.items():
                 self._sums[name] = self._sums.get(name, 0.0) + float(term.loss.detach())
         self._move_average(done)
