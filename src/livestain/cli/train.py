@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,23 +14,32 @@ from livestain.errors import UserError
 from livestain.settings import pip_install
 from livestain.train.config import Device, Preset
 
+if TYPE_CHECKING:
+    from livestain.model import Model
+    from livestain.train.data import Fields, Known
+
 _INTERRUPTED = 130
+_TAUGHT = ("distill", "paired")
+"""Recipes that do something with ``--teacher``."""
 
 
 def train(
     output: Annotated[Path, typer.Option(help="Model folder to make.", show_default=False)],
     label_free: Annotated[
-        str | None, typer.Option(help="Label-free images: file, folder, quoted glob or CSV.", show_default=False)
+        str | None, typer.Option(help="Label-free images: file, folder, run, quoted glob or CSV.", show_default=False)
     ] = None,
     stain: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=PATH", help="Stained images of similar cells, such as nuclei=FOLDER; repeatable."),
+        typer.Option(
+            metavar="NAME=PATH",
+            help="Stained images of similar cells, such as nuclei=FOLDER or nuclei=RUN::DAPI; repeatable.",
+        ),
     ] = None,
     pairs: Annotated[
         str | None, typer.Option(help="Folder or CSV of pairs: to choose and to score, or for --recipe paired.")
     ] = None,
     teacher: Annotated[
-        str | None, typer.Option(help="Model whose stains a small live network learns (--recipe distill).")
+        str | None, typer.Option(help="Model that teaches (--recipe distill) or is trained on (--recipe paired).")
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="Training method.", show_default="simulate")] = None,
     preset: Annotated[Preset | None, typer.Option(help="How long to train.", show_default="quick")] = None,
@@ -42,28 +52,31 @@ def train(
     options = {"recipe": recipe, "preset": preset, "seed": seed, "device": device}
     chosen = {name: value for name, value in options.items() if value is not None}
     folders = _stains(stain or [])
-    _require_images(label_free, folders, pairs)
+    _require_images(label_free, folders, pairs, teacher)
     _require_extra()
     _say("loading torch ...")
     from livestain.train.config import read_config, read_toml
     from livestain.train.recipes import find_recipe
     from livestain.train.run import train as run
 
-    if (teacher is None) == (recipe == "distill"):
-        raise UserError("--recipe distill and --teacher MODEL belong together")
-    name = recipe or read_toml(config).get("recipe", "simulate")
-    settings = read_config(config, find_recipe(str(name)).defaults, chosen)
+    given = {**read_toml(config), **chosen}
+    name = str(given.get("recipe", "simulate"))
+    defaults = find_recipe(name).defaults
+    model = _teacher(teacher, name, list(folders))
+    if model is not None and name == "paired":
+        from livestain.train.start import settings_to_start_at
+
+        chosen |= settings_to_start_at(model, given)
+    settings = read_config(config, defaults, chosen)
     _say("reading the images ...")
-    fields, known = _load(label_free, folders, pairs, settings)
-    if teacher is not None:
-        fields = _taught(teacher, fields)
+    fields, known = _load(label_free, folders, pairs, settings.pixel_um, model)
     try:
-        model = run(settings, fields, known, output, _say, resume=resume)
+        made = run(settings, fields, known, output, _say, resume=resume, start=model if name == "paired" else None)
     except KeyboardInterrupt:
         _say("stopped; the last checkpoint is kept. To go on:")
         _say("  " + _command(resume))
         return _INTERRUPTED
-    for entry in model.card.scores:
+    for entry in made.card.scores:
         _say(f"{entry.predictor}, {entry.stain}: {entry.metric} {entry.value:.3f} ({entry.data})")
     typer.echo(output)
     return 0
@@ -75,37 +88,71 @@ def _require_extra() -> None:
         raise UserError(f"{', '.join(missing)} not installed: training needs {pip_install('livestain[train]')}")
 
 
-def _load(label_free: str | None, stains: dict[str, str], pairs: str | None, settings: Any) -> tuple[Any, Any]:
-    """Return the fields to learn from and those to score on."""
-    from livestain.evaluate.pairs import read_pairs
-    from livestain.train.data import load_fields, load_known, load_pairs
-    from livestain.train.inventory import describe_sources, warnings_of
-    from livestain.train.sources import find_sources
-
-    known = read_pairs(pairs, list(stains) or None) if pairs is not None else []
-    if label_free is None:
-        return load_pairs(known, list(known[0].truth), settings.pixel_um), []
-    sources = find_sources(label_free, "label_free")
-    stained = {name: find_sources(path, name) for name, path in stains.items()}
-    for line in describe_sources(sources, stained):
-        _say(line)
-    fields = load_fields(sources, stained, settings.pixel_um)
-    for line in warnings_of(sources, stained, fields):
-        _say(f"warning: {line}")
-    return fields, load_known(known, fields) if known else []
-
-
-def _taught(teacher: str, fields: Any) -> Any:
-    """Return the fields with the stains of a model folder beside them."""
-    import dataclasses
-
+def _teacher(teacher: str | None, recipe: str, stains: list[str]) -> Model | None:
+    """Return the model that teaches or is trained on, if the recipe knows what to do with one."""
+    if teacher is None and recipe != "distill":
+        return None
+    if teacher is None or recipe not in _TAUGHT:
+        raise UserError(f"--teacher MODEL and --recipe {' or '.join(_TAUGHT)} belong together, not --recipe {recipe}")
     from livestain.model import read_model
-    from livestain.train.recipes.distill import stainer_of_model, teach
 
     model = read_model(teacher)
-    if model.stains != fields.stains:
-        raise UserError(f"the teacher stains {', '.join(model.stains)}, the images {', '.join(fields.stains)}")
-    return dataclasses.replace(fields, taught=teach([stainer_of_model(model)], fields))
+    if stains and list(model.stains) != stains:
+        raise UserError(f"the teacher stains {', '.join(model.stains)}, the images {', '.join(stains)}")
+    return model
+
+
+def _load(
+    label_free: str | None, stains: dict[str, str], pairs: str | None, pixel_um: float | None, model: Model | None
+) -> tuple[Fields, list[Known]]:
+    """Return the fields to learn from and those to score on; says what they are, and what looks wrong."""
+    from livestain.evaluate.pairs import read_pairs
+    from livestain.train.data import load_fields, load_known, load_pairs
+    from livestain.train.inventory import pair_warnings, require_unswapped, table_of, warnings_of
+    from livestain.train.sources import find_sources
+    from livestain.train.start import pixel_um_of
+
+    names = list(stains) or (list(model.stains) if model else [])
+    known = read_pairs(pairs, names or None) if pairs is not None else []
+    sources = [] if label_free is None else find_sources(label_free, "label_free")
+    stained = {name: find_sources(path, name) for name, path in stains.items()}
+    _show(table_of(sources, stained, known))
+    pixel_um = pixel_um or (pixel_um_of(model) if model else None)
+    if label_free is None:
+        fields, learned = load_pairs(known, names or list(known[0].truth), pixel_um), True
+    else:
+        require_unswapped(sources, stained)
+        fields, learned = load_fields(sources, stained, pixel_um), False
+    for line in (*warnings_of(sources, stained, fields), *pair_warnings(known)):
+        _say(f"warning: {line}")
+    if model is not None:
+        fields = _taught(model, fields)
+    return fields, load_known(known, fields) if known and not learned else []
+
+
+def _taught(model: Model, fields: Fields) -> Fields:
+    """Return the fields with the stains that a model gives to them, and its name."""
+    import dataclasses
+
+    from livestain.train.recipes.distill import stainer_of_model, teach
+
+    taught = None if fields.paired else teach([stainer_of_model(model)], fields)
+    return dataclasses.replace(fields, stains=model.stains, taught=taught, teacher=model.identity)
+
+
+def _show(rows: Sequence[Sequence[str]]) -> None:
+    """Print the table of the images on stderr."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from livestain.train.inventory import HEADINGS
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for number, heading in enumerate(HEADINGS):
+        table.add_column(heading, justify="right" if number == HEADINGS.index("planes") else "left")
+    for row in rows:
+        table.add_row(*row)
+    Console(stderr=True, highlight=False, markup=False).print(table)
 
 
 def _stains(texts: list[str]) -> dict[str, str]:
@@ -120,11 +167,11 @@ def _stains(texts: list[str]) -> dict[str, str]:
     return found
 
 
-def _require_images(label_free: str | None, stains: dict[str, str], pairs: str | None) -> None:
+def _require_images(label_free: str | None, stains: dict[str, str], pairs: str | None, teacher: str | None) -> None:
     if label_free is None and pairs is None:
         raise UserError("no images: give --label-free PATH and --stain NAME=PATH, or --pairs PATH")
-    if label_free is not None and not stains:
-        raise UserError("label-free images alone teach nothing: give --stain NAME=PATH beside them")
+    if label_free is not None and not stains and teacher is None:
+        raise UserError("label-free images alone teach nothing: give --stain NAME=PATH beside them, or --teacher MODEL")
     if label_free is None and stains:
         raise UserError("--stain without --label-free: give both, or --pairs PATH")
 

@@ -13,7 +13,7 @@ from livestain.train.config import TrainConfig
 from livestain.train.data import Fields, Known
 from livestain.train.loop import Say, load_snapshot
 from livestain.train.recipe import Recipe
-from livestain.train.render import is_rendered
+from livestain.train.render import can_simulate
 from livestain.train.select import LEAST_PAIRS, Probe, Terms, known_r, rank_sums
 
 
@@ -34,7 +34,7 @@ def choose(
     candidates: Sequence[Candidate], recipe: Recipe, fields: Fields, known: Sequence[Known], say: Say
 ) -> tuple[Candidate, dict[str, Any]]:
     """Return the best candidate of one network, and what the card says about the choice."""
-    if len(known) < LEAST_PAIRS and not is_rendered(fields.stains):
+    if len(known) < LEAST_PAIRS and not can_simulate(fields):
         say("no renderer for these stains and fewer than 3 pairs: the last checkpoint is taken, nothing chose it")
         return candidates[-1], {"by": "nothing: the last checkpoint", "taken": candidates[-1].path.name}
     chosen, choice = choose_each([candidates], recipe, fields, known, say)

@@ -25,6 +25,7 @@ def record_training(plan: Plan, fields: Fields, **more: Any) -> dict[str, Any]:
         "config": json.loads(plan.config.model_dump_json()),
         "steps": plan.steps,
         "data_sha256": plan.fingerprint,
+        **({"teacher": fields.teacher} if fields.teacher else {}),
         "fields": {
             name: {"label_free": len(group.label_free), "stains": len(group.stains)}
             for name, group in fields.groups.items()

@@ -15,7 +15,7 @@ from torch import nn
 
 from livestain.contrast import Field
 from livestain.model import Model
-from livestain.train.data import Fields
+from livestain.train.data import Fields, Group
 from livestain.train.networks import stain_field
 
 SAMPLES = 6
@@ -52,7 +52,7 @@ def _page(
         yield f"<p class=caution><b>{_text(model.card.caution.capitalize())}.</b></p>"
     yield "<h2>What it was trained on</h2>"
     rows = [
-        (name or "all", len(group.label_free), len(group.stains), f"{group.constant:.3f}", f"{group.foreground:.2%}")
+        (name or "all", len(group.label_free), len(group.stains), f"{group.constant:.3f}", _share(group))
         for name, group in fields.groups.items()
     ]
     yield from _table(("group", "label-free fields", "stained fields", "contrast constant", "stained share"), rows)
@@ -114,6 +114,10 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[st
     for row in rows:
         yield "<tr>" + "".join(f"<td>{_text(cell)}" for cell in row)
     yield "</table>"
+
+
+def _share(group: Group) -> str:
+    return f"{group.foreground:.2%}" if group.stains else "not measured"
 
 
 def _text(value: object) -> str:

@@ -24,6 +24,7 @@ from livestain.train.recipes import find_recipe
 from livestain.train.recipes.distill import stainer_of, teach
 from livestain.train.render import is_rendered
 from livestain.train.report import write_report
+from livestain.train.start import start_at
 
 _SEEDS_APART = 1000
 
@@ -36,6 +37,7 @@ def train(
     say: Say,
     *,
     resume: bool = False,
+    start: Model | None = None,
 ) -> Model:
     """Train a model and write its folder; blocks, from minutes to days.
 
@@ -68,7 +70,7 @@ def train(
         net, choice = _simulate(plan, fields, known, work, say, resume)
     else:
         recipe = find_recipe(config.recipe)
-        candidates = _stage(recipe, "train", plan, fields, work, say, resume)
+        candidates = _stage(recipe, "train", plan, fields, work, say, resume, start=start)
         best, choice = choose(candidates, recipe(config), fields, known, say)
         net = load_candidate(best, recipe(config), len(fields.stains))
     return _write(net, plan, fields, known, choice, output, say)
@@ -108,13 +110,17 @@ def _stage(
     say: Say,
     resume: bool,
     number: int = 0,
+    start: Model | None = None,
 ) -> list[Candidate]:
     """Train one network to the end and return its kept averages, oldest first."""
     config = plan.config.model_copy(update={"seed": plan.config.seed * _SEEDS_APART + number})
     schedule = plan_epochs(plan.steps[stage], config.epoch_steps)
     made = recipe(config)
     folder = work / stage
-    fit(Training(made, len(fields.stains), schedule), made.batches(fields), folder, _named(say, stage), resume=resume)
+    training = Training(made, len(fields.stains), schedule)
+    if start is not None:
+        start_at(training, start)
+    fit(training, made.batches(fields), folder, _named(say, stage), resume=resume)
     return [Candidate(stage, folder / f"epoch-{epoch:04}.pt") for epoch in schedule.snapshots]
 
 
