@@ -43,9 +43,9 @@ def write_cells(folder: Path, fields: int = 3, side: int = 128, seed: int = 0) -
     return places
 
 
-def small_fields(folder: Path) -> Fields:
+def small_fields(folder: Path, fields: int = 3, side: int = 128) -> Fields:
     """One unnamed group of three fields a side, unpaired."""
-    label_free, nuclei = write_cells(folder)
+    label_free, nuclei = write_cells(folder, fields, side)
     return load_fields(find_sources(label_free, "label_free"), {"nuclei": find_sources(nuclei, "nuclei")})
 
 

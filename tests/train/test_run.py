@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,9 @@ def test_the_card_says_how_it_was_made(made: Model, fields: Fields) -> None:
     assert TrainConfig.model_validate(training["config"]) == QUICK
     assert training["steps"] == {"teacher-0": 12, "teacher-1": 12, "student": 12}
     assert training["choice"]["by"] == "K5, without pairs"
+    assert training["choice"]["confidence"]["rank_correlation"] == 0.93
+    assert "veto" not in training["choice"]  # of two networks nobody can say which one is wrong
+    assert any("focus of its training images is not stated" in limit for limit in made.card.limits)
     assert len(training["data_sha256"]) == 64
     assert made.card.contrast.constant == pytest.approx(fields.groups[""].constant, rel=1e-3)
     assert made.card.caution == "never compared with measured stains"
@@ -68,8 +72,10 @@ def test_the_card_says_how_it_was_made(made: Model, fields: Fields) -> None:
 def test_the_report_stands_alone_and_says_that_stains_are_predicted(made: Model) -> None:
     page = (made.folder / "report.html").read_text(encoding="utf-8")
     assert "predicted, not measured" in page
+    assert "rank correlation of 0.93, 0.72 within one training" in page
+    assert page.count("<td>chosen") == 2
     assert page.count("data:image/png;base64,") == 4  # two fields, label-free and stain
-    assert page.count("<polyline") == 4  # one loss of each teacher, two of the student
+    assert page.count("<polyline") == 7  # one loss of each teacher, two of the student, the spread of each one's stain
     assert 'src="http' not in page
 
 
@@ -87,6 +93,30 @@ def test_a_training_that_was_killed_goes_on_to_the_same_weights(made: Model, ima
         train(other, fields, [], output, lambda _: None, resume=True)
     resumed = train(QUICK, fields, [], output, lambda _: None, resume=True)
     np.testing.assert_allclose(resumed.test_output(), made.test_output(), atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def unrendered(fields: Fields, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """A stain without a renderer, by a recipe that trains an inverse, with networks of live normalisation."""
+    config = QUICK.model_copy(update={"recipe": "cyclegan", "options": {"resnet_blocks": 1.0}, "steps": 2})
+    actin = replace(fields, stains=("actin",))
+    return train(config, actin, [], Path(tmp_path_factory.mktemp("made")) / "model", lambda _: None)
+
+
+def test_a_choice_without_renderer_and_pairs_is_called_unproven(unrendered: Model) -> None:
+    choice = unrendered.card.training["choice"]
+    assert choice["by"] == "likeness and mirroring, without pairs (unproven)"
+    assert choice["confidence"]["rank_correlation"] is None
+    assert sorted(choice["candidates"][0]) == ["chosen", "file", "flip_error", "rank", "stage", "unlikeness"]
+    assert any("(unproven)" in limit for limit in unrendered.card.limits)
+    assert "Unproven; measured on nothing" in (unrendered.folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_recipe_that_trains_an_inverse_writes_it_and_frozen_statistics_are_compared(unrendered: Model) -> None:
+    assert (unrendered.folder / str(unrendered.card.inverse)).is_file()
+    training = unrendered.card.training
+    assert training["frozen_r"] >= 0.98
+    assert training["frozen_psnr_db"] > 20
 
 
 def test_nothing_is_overwritten_and_nothing_resumed_that_is_not_there(fields: Fields, tmp_path: Path) -> None:

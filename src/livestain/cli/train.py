@@ -55,19 +55,18 @@ def train(
     _require_images(label_free, folders, pairs, teacher)
     _require_extra()
     _say("loading torch ...")
-    from livestain.train.config import read_config, read_toml
-    from livestain.train.recipes import find_recipe
+    from livestain.train.config import read_toml
+    from livestain.train.plan import recipe_of, settle
     from livestain.train.run import train as run
 
     given = {**read_toml(config), **chosen}
-    name = str(given.get("recipe", "simulate"))
-    defaults = find_recipe(name).defaults
+    name = recipe_of(given)
     model = _teacher(teacher, name, list(folders))
     if model is not None and name == "paired":
         from livestain.train.start import settings_to_start_at
 
         chosen |= settings_to_start_at(model, given)
-    settings = read_config(config, defaults, chosen)
+    settings = settle(config, chosen)
     _say("reading the images ...")
     fields, known = _load(label_free, folders, pairs, settings.pixel_um, model)
     try:

@@ -15,13 +15,15 @@ from livestain.train.data import Fields, Known, local_energy
 from livestain.train.export import Facts
 from livestain.train.guards import EMPTY_LIMIT
 from livestain.train.networks import stain_field
-from livestain.train.plan import Plan
+from livestain.train.plan import Plan, no_renderer
+from livestain.train.select import LEAST_PAIRS
 
 
 def record_training(plan: Plan, fields: Fields, **more: Any) -> dict[str, Any]:
     """Return the card's block ``training``: plain YAML types; ``more`` is what only the end of a training knows."""
     return {
         "recipe": plan.config.recipe,
+        **({"asked_for": plan.asked} if plan.asked != plan.config.recipe else {}),
         "config": json.loads(plan.config.model_dump_json()),
         "steps": plan.steps,
         "data_sha256": plan.fingerprint,
@@ -40,7 +42,10 @@ def score(net: nn.Module, fields: Fields, known: Sequence[Known]) -> list[Score]
     """Return the mean r over the known fields, of the model and of the local energy, for each stain."""
     if not known:
         return []
-    data = f"{len(known)} pairs given to the training, none learned from"
+    role = (
+        "they chose among its checkpoints, none was learned from" if len(known) >= LEAST_PAIRS else "none learned from"
+    )
+    data = f"{len(known)} pairs given to the training, {role}"
     scores = []
     for number, stain in enumerate(fields.stains):
         for name, values in (
@@ -67,6 +72,7 @@ def gather_facts(plan: Plan, fields: Fields, record: Mapping[str, Any], scores: 
         author=config.author,
         license=config.license,
         caution=caution,
+        defocus_um=config.defocus_um,
         scores=scores,
         limits=limits,
         tags=("virtual-staining", config.modality.replace(" ", "-"), *fields.stains),
@@ -74,12 +80,19 @@ def gather_facts(plan: Plan, fields: Fields, record: Mapping[str, Any], scores: 
 
 
 def _limits(plan: Plan, fields: Fields, record: Mapping[str, Any]) -> list[str]:
+    config = plan.config
     limits = [
         "Right at best for the cells, the microscope and the focus of its training images; elsewhere unknown.",
         "A model that was trained without pairs can be wrong in the same way everywhere, and nothing in it shows that.",
     ]
-    if plan.config.recipe == "paired":
+    if config.recipe == "paired":
         limits[1] = "Trained on measured pairs; scored on the pairs of its card, if there are any."
+    if plan.asked != config.recipe:
+        limits.append(no_renderer(fields.stains) + ".")
+    if record["choice"].get("confidence", {}).get("rank_correlation", "") is None:
+        limits.append("Its checkpoint was chosen by a criterion that was never compared with the truth (unproven).")
+    if config.defocus_um is None:
+        limits.append("The focus of its training images is not stated: what it makes of defocus is unknown.")
     if fields.pixel_um is None:
         limits.append("The images did not state their pixel size: 1 um stands in the card, whatever it was.")
     if record["stain_of_an_empty_field"] > EMPTY_LIMIT:

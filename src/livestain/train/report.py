@@ -16,6 +16,7 @@ from torch import nn
 from livestain.contrast import Field
 from livestain.model import Model
 from livestain.train.data import Fields, Group
+from livestain.train.guards import troubles
 from livestain.train.networks import stain_field
 
 SAMPLES = 6
@@ -56,13 +57,12 @@ def _page(
         for name, group in fields.groups.items()
     ]
     yield from _table(("group", "label-free fields", "stained fields", "contrast constant", "stained share"), rows)
-    yield "<h2>Losses</h2>"
+    yield "<h2>Losses</h2><p>The mean of each epoch, from the first on the left to the last; the bottom is 0.</p>"
     for stage, history in curves.items():
         yield from _figures(stage, history)
-    yield f"<h2>Choice</h2><p>By {_text(training['choice']['by'])}.</p>"
-    candidates: list[dict[str, Any]] = training["choice"].get("candidates", [])
-    if candidates:
-        yield from _table(tuple(candidates[0]), [tuple(entry.values()) for entry in candidates])
+        for trouble in troubles(history):
+            yield f"<p class=caution>{_text(stage)}: {_text(trouble)}.</p>"
+    yield from _choice(training)
     if model.card.scores:
         yield "<h2>Scores</h2>"
         names = ("predictor", "stain", "data", "metric", "value")
@@ -70,6 +70,45 @@ def _page(
     yield "<h2>Samples</h2><p>Training images; the stains are predicted, not measured.</p>"
     yield from _samples(net, fields)
     yield "<h2>Limits</h2><ul>" + "".join(f"<li>{_text(limit)}" for limit in model.card.limits) + "</ul>"
+
+
+def _choice(training: Mapping[str, Any]) -> Iterator[str]:
+    """Yield which checkpoints became the model, by what, and how far that can be trusted."""
+    choice = training["choice"]
+    yield f"<h2>Choice</h2><p>By {_text(choice['by'])}. {_text(_confidence(choice.get('confidence', {})))}</p>"
+    if "veto" in choice:
+        yield f"<p>Networks are {_text(choice['veto']['rule'])}.</p>"
+        rows = [
+            (stage, f"{value:.3f}", "left out" if stage in choice["veto"]["dropped"] else "kept")
+            for stage, value in choice["veto"]["agreement"].items()
+        ]
+        yield from _table(("network", "mean r with the others", ""), rows)
+    candidates: list[dict[str, Any]] = choice.get("candidates", [])
+    if candidates:
+        yield "<p>Checkpoints, all networks ranked together; rank 1 is the best, the best of each network is taken.</p>"
+        shown = [{**entry, "chosen": "chosen" if entry["chosen"] else ""} for entry in candidates]
+        yield from _table(tuple(shown[0]), [tuple(entry.values()) for entry in shown])
+    if "frozen_r" in training:
+        yield (
+            f"<p>Statistics frozen: r {training['frozen_r']:.3f}, PSNR {training['frozen_psnr_db']:.1f} dB to the "
+            "network as it was trained, on the worst field that they were not taken from.</p>"
+        )
+
+
+def _confidence(confidence: Mapping[str, Any]) -> str:
+    if not confidence:
+        return ""
+    value = confidence.get("rank_correlation", "")
+    if value == "":
+        return f"Measured on {confidence['measured_on']}."
+    if value is None:
+        return f"Unproven; measured on {confidence['measured_on']}."
+    within = (
+        f", {confidence['within_one_training']:.2f} within one training" if "within_one_training" in confidence else ""
+    )
+    return (
+        f"Its order agreed with the truth at a rank correlation of {value:.2f}{within}, on {confidence['measured_on']}."
+    )
 
 
 def _figures(stage: str, history: Sequence[Mapping[str, float]]) -> Iterator[str]:

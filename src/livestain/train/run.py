@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from livestain.errors import UserError
+from livestain.errors import TrainingError, UserError
 from livestain.model import Model, read_model
 from livestain.train.choice import Candidate, choose, choose_each, load_candidate
 from livestain.train.config import TrainConfig
@@ -17,13 +17,13 @@ from livestain.train.data import Fields, Known
 from livestain.train.export import freeze, write_model
 from livestain.train.facts import gather_facts, record_training, score
 from livestain.train.guards import EMPTY_LIMIT, require_alive, stain_of_nothing
-from livestain.train.loop import Say, Training, fit, plan_epochs, read_history
-from livestain.train.plan import Plan, make_plan, read_plan, work_folder
+from livestain.train.loop import LAST, Say, Training, fit, load_last, plan_epochs, read_history
+from livestain.train.plan import STUDENT, Plan, make_plan, read_plan, work_folder
 from livestain.train.recipe import Recipe
 from livestain.train.recipes import find_recipe
 from livestain.train.recipes.distill import stainer_of, teach
-from livestain.train.render import is_rendered
 from livestain.train.report import write_report
+from livestain.train.samples import Samples
 from livestain.train.start import start_at
 
 _SEEDS_APART = 1000
@@ -50,29 +50,27 @@ def train(
         The model folder to make; checkpoints lie beside it, in ``NAME.training``, until they are no longer wanted.
     resume
         Go on with the training that was interrupted there.
+    start
+        Model whose weights the network begins with (`livestain.train.start`); None: random ones.
 
     Raises
     ------
     UserError
-        ``output`` is there already; nothing to resume, or a training with other settings or images.
+        ``output`` is there already; nothing to resume, or a training with other settings or images; too little memory
+        or disk.
     TrainingError
         The training went wrong (see `livestain.train.loop.fit`).
     """
     _require_size(config, fields)
-    if config.recipe == "simulate" and not is_rendered(fields.stains):
-        raise UserError(
-            f"the recipe 'simulate' can draw cells around nuclei only, not {', '.join(fields.stains)}: take "
-            "--recipe gan, or name the stain nuclei if it marks them"
-        )
     plan = read_plan(config, fields, output) if resume else make_plan(config, fields, output, say)
     work = work_folder(output)
-    if config.recipe == "simulate":
+    if plan.config.recipe == "simulate":
         net, choice = _simulate(plan, fields, known, work, say, resume)
     else:
-        recipe = find_recipe(config.recipe)
+        recipe = find_recipe(plan.config.recipe)
         candidates = _stage(recipe, "train", plan, fields, work, say, resume, start=start)
-        best, choice = choose(candidates, recipe(config), fields, known, say)
-        net = load_candidate(best, recipe(config), len(fields.stains))
+        best, choice = choose(candidates, recipe(plan.config), fields, known, say)
+        net = load_candidate(best, recipe(plan.config), len(fields.stains))
     return _write(net, plan, fields, known, choice, output, say)
 
 
@@ -92,12 +90,12 @@ def _simulate(
     """Several networks on simulated pairs, the best of each as teachers, one student on real label-free fields."""
     recipe, student = find_recipe("simulate"), find_recipe("distill")
     count = len(fields.stains)
-    stages = [stage for stage in plan.steps if stage != "student"]
+    stages = [stage for stage in plan.steps if stage != STUDENT]
     pools = [_stage(recipe, stage, plan, fields, work, say, resume, number) for number, stage in enumerate(stages)]
     chosen, choice = choose_each(pools, recipe(plan.config), fields, known, say)
     teachers = [stainer_of(load_candidate(candidate, recipe(plan.config), count)) for candidate in chosen]
     taught = replace(fields, taught=teach(teachers, fields))
-    last = _stage(student, "student", plan, taught, work, say, resume, len(stages))[-1]
+    last = _stage(student, STUDENT, plan, taught, work, say, resume, len(stages))[-1]
     return load_candidate(last, student(plan.config), count), choice
 
 
@@ -120,12 +118,28 @@ def _stage(
     training = Training(made, len(fields.stains), schedule)
     if start is not None:
         start_at(training, start)
-    fit(training, made.batches(fields), folder, _named(say, stage), resume=resume)
+    samples = Samples(fields, folder / "samples")
+    fit(training, made.batches(fields), folder, _named(say, stage), resume=resume, samples=samples)
     return [Candidate(stage, folder / f"epoch-{epoch:04}.pt") for epoch in schedule.snapshots]
 
 
 def _named(say: Say, stage: str) -> Say:
     return lambda text: say(f"{stage}: {text}")
+
+
+def _inverse(plan: Plan, fields: Fields, output: Path, say: Say) -> nn.Module | None:
+    """Return the network from stains to contrast, frozen, where the recipe trains one: its last weights, no average."""
+    recipe = find_recipe(plan.config.recipe)
+    if recipe.inverse is None:
+        return None
+    net = recipe(plan.config).networks(len(fields.stains))[recipe.inverse]
+    load_last(work_folder(output) / "train" / LAST, recipe.inverse, net)
+    try:
+        freeze(net, [stains for group in fields.groups.values() for stains in group.stains])
+    except TrainingError as error:
+        say(f"the network from stains to contrast is left out: {error}")
+        return None
+    return net
 
 
 def _write(
@@ -137,17 +151,19 @@ def _write(
     output: Path,
     say: Say,
 ) -> Model:
-    frozen_r = freeze(net, [plane for group in fields.groups.values() for plane in group.label_free])
+    frozen = freeze(net, [plane for group in fields.groups.values() for plane in group.label_free])
     require_alive(net, fields)
     empty = stain_of_nothing(net)
     if empty > EMPTY_LIMIT:
         say(f"warning: on an empty field the stain reaches {empty:.2f} of 1: it invents cells; see the card")
-    ends = {"frozen_r": round(frozen_r, 4), "stain_of_an_empty_field": round(empty, 4), "choice": dict(choice)}
+    ends: dict[str, Any] = {"stain_of_an_empty_field": round(empty, 4), "choice": dict(choice)}
+    if frozen is not None:
+        ends |= {"frozen_r": round(frozen.r, 4), "frozen_psnr_db": round(frozen.psnr_db, 1)}
     record = record_training(plan, fields, **ends)
     facts = gather_facts(plan, fields, record, score(net, fields, known), output.name)
     part = output.with_name(f"{output.name}.part")
-    model = write_model(part, net, fields, facts)
-    curves = {stage: read_history(work_folder(output) / stage / "last.ckpt") for stage in plan.steps}
+    model = write_model(part, net, fields, facts, _inverse(plan, fields, output, say))
+    curves = {stage: read_history(work_folder(output) / stage / LAST) for stage in plan.steps}
     write_report(part / "report.html", model, net, fields, curves)
     model.folder.rename(output)
     say(f"wrote {output}")
