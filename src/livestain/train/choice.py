@@ -50,8 +50,8 @@ def choose(
     candidates: Sequence[Candidate], recipe: Recipe, fields: Fields, known: Sequence[Known], say: Say
 ) -> tuple[Candidate, dict[str, Any]]:
     """Return the best candidate of one network, and what the card says about the choice."""
-    if len(known) < LEAST_PAIRS and not fields.measured:
-        say("no measured stain and fewer than 3 pairs: the last checkpoint is taken, nothing chose it")
+    if len(known) < LEAST_PAIRS and (recipe.supervised or not fields.measured):
+        say("learned from given targets, with fewer than 3 pairs to choose by: the last checkpoint is taken")
         return candidates[-1], {"by": "nothing: the last checkpoint", "confidence": {}, "candidates": []}
     chosen, choice = choose_each([candidates], recipe, fields, known, say)
     return chosen[0], choice

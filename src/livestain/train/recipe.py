@@ -60,6 +60,9 @@ class Recipe(ABC):
     """The network that is averaged and exported: contrast (N, 1, Y, X) float32 -> stains (N, S, Y, X) float32 on the
     scale 0..1 (it may overshoot; export clips). It has ``stride: int``, and Y and X are multiples of it."""
 
+    supervised: ClassVar[bool] = False
+    """It learns from given targets (pairs, a teacher): without pairs to choose by, its last checkpoint is taken."""
+
     inverse: ClassVar[str | None] = None
     """The network that goes from stains to contrast, where one is trained."""
 

@@ -113,6 +113,8 @@ class TaughtCrops:
 class Distill(Recipe):
     """Mean squared error to the teacher, and to simulated pairs at a third of the weight."""
 
+    supervised = True
+
     def networks(self, stains: int) -> dict[str, nn.Module]:
         """Return the student alone."""
         return {"generator": LinearGenerator(stains, self.config.width)}

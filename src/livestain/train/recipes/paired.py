@@ -50,6 +50,8 @@ class PairedCrops:
 class Paired(Recipe):
     """The same network and budget as the other recipes, with the truth in hand."""
 
+    supervised = True
+
     def networks(self, stains: int) -> dict[str, nn.Module]:
         """Return the generator alone."""
         return {"generator": LinearGenerator(stains, self.config.width)}
