@@ -224,7 +224,7 @@ def score(
     found: Scores = {}
     for result in comparison.results:
         name = "model" if result.predictor == comparison.predictor else result.predictor
-        values = {metric: round(float(value), 4) for metric, value in result.values.items()}
+        values = {metric: round(float(value), 4) for metric, value in result.values.items() if np.isfinite(value)}
         one = {"image": result.image, "position": result.position, "group": result.group, "stain": result.stain}
         found.setdefault(name, []).append({**one, **values})
     return found
