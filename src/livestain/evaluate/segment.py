@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,6 +20,8 @@ from livestain.evaluate.labels import Labels, split_parts
 from livestain.evaluate.metrics import Plane
 
 MIN_OBJECT_PX = 30
+_REFUSED = (OSError, RuntimeError, ValueError, LookupError, AttributeError, EOFError, AssertionError, UnpicklingError)
+"""What Cellpose raises on files that are no weights of it: an assertion where they are those of version 4."""
 _SMOOTH_PX, _SMOOTH_DISTANCE_PX = 1.0, 2.0
 
 
@@ -88,7 +91,7 @@ class CellposeSegmenter:
         try:
             # The library has no types.
             self._model: Any = models.CellposeModel(gpu=False, pretrained_model=str(weights))
-        except (OSError, RuntimeError, ValueError, KeyError, AttributeError) as error:
+        except _REFUSED as error:
             raise UserError(f"{weights} cannot be read by Cellpose ({error}): give the weights of version 3") from error
 
     @cached_property
