@@ -56,7 +56,7 @@ def train(folder: Path, bad: int | None = None, resume: bool = False) -> tuple[T
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_two_processes_end_with_the_same_weights_though_they_see_other_images(tmp_path: Path) -> None:
     training, lines, kept = train(tmp_path)
     one, two = kept["livestain"]["states"]
