@@ -1,11 +1,11 @@
-"""Simulated pairs for the demo model: frames of the specimen, crops centred on cells, baselines and scores.
+"""Simulated pairs for the demo model: frames of the specimen, baselines and scores.
 
 Seeds are apart by purpose (`SEEDS`), so that no field that is scored was trained on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +24,7 @@ PIXEL_UM = (0.55, 0.75)
 FOCUS_UM = 2.0
 """How far training goes from the look's own focus, to either side, um."""
 CAMERA = CameraSettings()
-SEEDS = {"training": 10_000, "calibration": 20_000, "scores": 30_000, "gate": 40_000}
+SEEDS = {"training": 10_000, "calibration": 20_000, "scores": 30_000, "choice": 40_000}
 """First seed of each purpose."""
 
 
@@ -110,44 +110,6 @@ def draw_condition(rng: np.random.Generator, side_px: int) -> Condition:
         density=density,
         side_px=side_px,
     )
-
-
-def crops(pairs: Sequence[Pair], rng: np.random.Generator, side_px: int, batch: int) -> Iterator[tuple[Field, Field]]:
-    """Yield batches for ever: contrast (N, 1, Y, X) and noiseless stains (N, 2, Y, X), float32.
-
-    70 % of the crops are centred near a nucleus: with uniform crops, mostly empty, training falls towards the
-    background. Flips and quarter turns at random.
-    """
-    centres = [np.argwhere(pair.truth[0] > 0.1) for pair in pairs]
-    populated = [index for index, points in enumerate(centres) if len(points) > 100]
-    while True:
-        chosen = [_crop(pairs, centres, populated, rng, side_px) for _ in range(batch)]
-        yield np.stack([contrast for contrast, _ in chosen]), np.stack([stains for _, stains in chosen])
-
-
-def _crop(
-    pairs: Sequence[Pair],
-    centres: Sequence[npt.NDArray[np.intp]],
-    populated: Sequence[int],
-    rng: np.random.Generator,
-    side_px: int,
-) -> tuple[Field, Field]:
-    balanced = rng.random() < 0.7
-    index = int(rng.choice(populated)) if balanced else int(rng.integers(len(pairs)))
-    pair = pairs[index]
-    room = np.array(pair.frame.shape) - side_px
-    corner = rng.integers(0, room + 1)
-    if balanced:
-        near = rng.choice(centres[index]) + rng.integers(-side_px // 4, side_px // 4 + 1, 2)
-        corner = np.clip(near - side_px // 2, 0, room)
-    window = (slice(None), *(slice(a, a + side_px) for a in corner))
-    turns, mirrored = int(rng.integers(4)), rng.random() < 0.5
-    return _turn(pair.contrast[None][window], turns, mirrored), _turn(pair.truth[window], turns, mirrored)
-
-
-def _turn(planes: Field, turns: int, mirrored: bool) -> Field:
-    turned = np.rot90(planes, turns, axes=(1, 2))
-    return np.ascontiguousarray(turned[:, :, ::-1] if mirrored else turned)
 
 
 def _local_sd(contrast: Field, sigma_px: float) -> Field:

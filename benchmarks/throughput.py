@@ -5,8 +5,8 @@
 Camera to durable stain at 512 x 512 px: frames drawn beforehand are offered as fast as the intake takes them
 (software-timed, ``when_full="wait"``); the clock runs from the first frame to the ``close`` row of the stains, with the
 engine warm. The engines stain one frame after the other in this process, in turns; each gets counts and gives uint16
-stains, so that all do the same work. Torch runs the same weights in the network they were trained in (see
-``demo_network.py``), eager, with the engine's steps before and after it.
+stains, so that all do the same work. Torch runs the same weights in the network they were trained in, eager, with the
+engine's steps before and after it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from common import Report, acquire, arguments, ready_camera, scratch, spread, wait_until_ready
-from demo_network import Generator
 from onnx import numpy_helper
 from torch.nn import functional
 
@@ -40,6 +39,7 @@ from livestain.session import recording
 from livestain.sources.camera import PythonCamera, make_core
 from livestain.stainer.job import Job
 from livestain.store.ledger import read_rows
+from livestain.train.networks import Generator
 
 SIDE = 512
 LIVE_RATE = 10.0

@@ -6,18 +6,23 @@
     python benchmarks/train_demo_model.py --evaluate   prints the scores of the committed model again
     python benchmarks/train_demo_model.py --quick      everything once, tiny, into a temporary folder: a check
 
-The network sees a label-free frame exactly as the running program does (`livestain.contrast`).
+It is the product's own training, recipe ``paired``: only the fields and the words of the card are made here. The
+network sees a label-free frame exactly as the running program does (`livestain.contrast`).
+
+The committed folder is still that of the training before this one (batch norm, a loop of its own): 12 000 steps of this
+one, half its CPU time, reached r 0.900 (nuclei) and 0.927 (membrane) on the usual fields, it has 0.903 and 0.931.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
+import shutil
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -25,7 +30,6 @@ import tifffile
 import torch
 from demo_data import (
     BASELINES,
-    CAMERA,
     CONTRAST_CONSTANT,
     FOCUS_UM,
     FULL_SCALE,
@@ -35,40 +39,49 @@ from demo_data import (
     Condition,
     Pair,
     Predictor,
-    crops,
     draw_condition,
     equal_nuclei,
     judge,
     simulate,
 )
-from demo_network import WEIGHT_DECAY, train
 
 from livestain.contrast import Field
-from livestain.model import LivestainCard, read_model
-from livestain.model.card import Score
+from livestain.model import Model, read_model
+from livestain.model.card import LivestainCard, Score
 from livestain.model.description import write_description
-from livestain.train.export import (
-    FROZEN_R,
-    Facts,
-    contrast_range,
-    describe,
-    digest,
-    gate_of,
-    stain_channels,
-    write_weights,
-)
-from livestain.train.networks import STRIDE, Generator, freeze_and_fold, halo_px
+from livestain.train.config import TrainConfig
+from livestain.train.data import Fields, Group, Known
+from livestain.train.export import GATE_FILES, Facts, contrast_range, describe
+from livestain.train.plan import PLAN
+from livestain.train.run import train
 
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "engines" / "demo-nuclei-membrane"
 CALIBRATION = ROOT / "calibration" / "specimen"
 CAUTION = "simulated cells only, not for real samples"
-SEED = 1
 USUAL = Condition()
 FOCUS_RANGE_UM = (USUAL.z_um - FOCUS_UM, USUAL.z_um + FOCUS_UM)
-LEARNING_RATE, FOLDED_LEARNING_RATE = 2e-3, 5e-4
-CROP_PX, BATCH, TRAINING_PX, GATE_PX = 128, 8, 384, 256
-SCORED_FIELDS = 12
+TRAINING_PX = 384
+CHOICE_FIELDS, SCORED_FIELDS = 8, 12
+CONFIG = TrainConfig(
+    recipe="paired",
+    seed=1,
+    steps=26_000,
+    batch=8,
+    crop_px=96,
+    precision="bf16-mixed",
+    device="cpu",
+    pixel_um=USUAL.pixel_um,
+    author="The livestain founders",
+    license="BSD-3-Clause",
+)
+"""All else is the recipe's own."""
+
+QUICK = {"steps": 40, "epoch_steps": 20, "width": 4}
+
+MADE = ("generator.onnx", *GATE_FILES, "test_input.npy", "test_output.npy")
+"""What is taken of the trained model's folder; description and card are written anew."""
+
 VARIED = {
     "pixel 0.55 um": replace(USUAL, pixel_um=0.55),
     "pixel 0.75 um": replace(USUAL, pixel_um=0.75),
@@ -94,8 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--evaluate", action="store_true", help="only print the scores of the model in --output")
     parser.add_argument("--quick", action="store_true", help="a tiny training into a temporary folder")
-    parser.add_argument("--steps", type=int, default=14_000, help="training steps")
-    parser.add_argument("--fields", type=int, default=600, help="simulated training fields")
+    parser.add_argument("--fields", type=int, default=400, help="simulated training fields")
     parser.add_argument("--output", type=Path, default=MODEL, help="model folder to write or to score")
     temp = Path(tempfile.gettempdir()) / "livestain-demo-model"
     parser.add_argument("--checkpoints", type=Path, default=temp, help="folder; training goes on from what it holds")
@@ -106,52 +118,62 @@ def main(arguments: Sequence[str] | None = None) -> None:
     elif chosen.quick:
         with tempfile.TemporaryDirectory() as folder:
             home = Path(folder)
-            build(home / "model", home / "calibration", home, steps=40, fields=24, quick=True)
+            build(home / "model", home / "calibration", home, CONFIG.model_copy(update=QUICK), fields=24, scored=1)
     else:
-        chosen.checkpoints.mkdir(parents=True, exist_ok=True)
-        build(chosen.output, CALIBRATION, chosen.checkpoints, chosen.steps, chosen.fields)
+        build(chosen.output, CALIBRATION, chosen.checkpoints, CONFIG, chosen.fields)
 
 
-def build(output: Path, calibration: Path, checkpoints: Path, steps: int, fields: int, quick: bool = False) -> None:
-    """Simulate, train, export, score, and write the model folder and the calibration frames."""
+def build(
+    output: Path,
+    calibration: Path,
+    checkpoints: Path,
+    config: TrainConfig,
+    fields: int,
+    scored: int = SCORED_FIELDS,
+) -> None:
+    """Simulate, train, score, and write the model folder and the calibration frames."""
     began = time.perf_counter()
-    rng = np.random.default_rng(SEED)
-    pairs = [simulate(draw_condition(rng, TRAINING_PX), SEEDS["training"] + k) for k in range(fields)]
-    print(f"{fields} fields of {TRAINING_PX} px simulated in {time.perf_counter() - began:.0f} s", flush=True)
-    torch.manual_seed(SEED)
-    net = Generator(len(STAINS))
-    batches = crops(pairs, rng, CROP_PX, BATCH)
-    frozen_after = steps * 4 // 5
-    train(net, batches, frozen_after, LEARNING_RATE, checkpoints / "normalised.pt")
-    calibration_pairs = write_calibration(calibration)
-    held_out = [simulate(USUAL, SEEDS["gate"] + 1 + k).contrast for k in range(4)]
-    agreement_r = freeze_and_fold(net, [pair.contrast for pair in calibration_pairs], held_out)
-    print(f"frozen over {len(calibration_pairs)} frames: least r {agreement_r:.4f} to the unfrozen network", flush=True)
-    if agreement_r < FROZEN_R and not quick:
-        raise ValueError(f"frozen network: r {agreement_r:.4f} to the unfrozen one, needed {FROZEN_R}: train longer")
-    train(net, batches, steps - frozen_after, FOLDED_LEARNING_RATE, checkpoints / "folded.pt")
+    trained = train_or_resume(checkpoints / "demo-nuclei-membrane", config, fields)
     output.mkdir(parents=True, exist_ok=True)
-    frame = simulate(replace(USUAL, side_px=GATE_PX), SEEDS["gate"]).frame
-    difference = write_weights(net, output, frame, CONTRAST_CONSTANT, CAMERA.offset)
-    print(f"ONNX Runtime against torch: largest difference {difference:.1e}")
-    scores = score(onnx_predictor(output / "generator.onnx"), 1 if quick else SCORED_FIELDS)
-    training = {
-        "recipe": "pairs of simulated frames, mean squared error, crops centred on cells, batch norm until frozen",
-        "steps": steps,
-        "frozen_after": frozen_after,
-        "frozen_over": "calibration/specimen",
-        "frozen_r": round(agreement_r, 4),
-        "batch": BATCH,
-        "crop_px": CROP_PX,
-        "optimiser": f"AdamW, cosine, rate {LEARNING_RATE} (folded: {FOLDED_LEARNING_RATE}), decay {WEIGHT_DECAY}",
-        "seed": SEED,
-        "fields": fields,
-        "fields_sha256": digest(pair.frame.tobytes() for pair in pairs),
-        "stain_of_1": FULL_SCALE,
-    }
-    write_card(output, calibration_pairs, training, scores)
+    for name in MADE:
+        shutil.copyfile(trained.folder / name, output / name)
+    scores = score(onnx_predictor(output / "generator.onnx"), scored)
+    write_card(output, trained.card, write_calibration(calibration), scores)
     print(score_table(scores))
     print(f"wrote {read_model(output).identity} in {time.perf_counter() - began:.0f} s")
+
+
+def train_or_resume(folder: Path, config: TrainConfig, count: int) -> Model:
+    """Return the model trained into ``folder`` on ``count`` fields; goes on from what is there of it."""
+    if folder.is_dir():
+        return read_model(folder)
+    say = functools.partial(print, flush=True)
+    rng = np.random.default_rng(config.seed)
+    # The first one gives the test frame of the folder.
+    conditions = [replace(USUAL, side_px=TRAINING_PX), *(draw_condition(rng, TRAINING_PX) for _ in range(count - 1))]
+    pairs = [simulate(condition, SEEDS["training"] + k) for k, condition in enumerate(conditions)]
+    unseen = [simulate(draw_condition(rng, TRAINING_PX), SEEDS["choice"] + k) for k in range(CHOICE_FIELDS)]
+    known = [Known(f"{k}", f"{k}", "", pair.contrast, stains_of(pair)) for k, pair in enumerate(unseen)]
+    say(f"{count} fields of {TRAINING_PX} px simulated")
+    resume = (folder.with_name(f"{folder.name}.training") / PLAN).is_file()
+    return train(config, fields_of(pairs), known, folder, say, resume=resume)
+
+
+def fields_of(pairs: Sequence[Pair]) -> Fields:
+    """Return the pairs as the trainer has them, on this model's own scales."""
+    group = Group(
+        constant=CONTRAST_CONSTANT,
+        pixel_um=USUAL.pixel_um,
+        label_free=tuple(pair.contrast for pair in pairs),
+        stains=tuple(stains_of(pair) for pair in pairs),
+        frames=tuple(pair.frame for pair in pairs),
+    )
+    return Fields({"": group}, STAINS, USUAL.pixel_um, paired=True)
+
+
+def stains_of(pair: Pair) -> Field:
+    """Return the noiseless stains as far as a network can give them: cut off at 1."""
+    return np.minimum(pair.truth, np.float32(1))
 
 
 def onnx_predictor(weights: Path) -> Predictor:
@@ -233,7 +255,7 @@ def write_calibration(folder: Path) -> list[Pair]:
     return pairs
 
 
-def write_card(folder: Path, calibration: Sequence[Pair], training: dict[str, Any], scores: Sequence[Score]) -> None:
+def write_card(folder: Path, trained: LivestainCard, calibration: Sequence[Pair], scores: Sequence[Score]) -> None:
     """Write README.md and, last, rdf.yaml with the hashes of everything else."""
     readme = MODEL_README.format(
         caution=CAUTION,
@@ -243,30 +265,25 @@ def write_card(folder: Path, calibration: Sequence[Pair], training: dict[str, An
         limits="\n".join(f"- {limit}" for limit in LIMITS),
     )
     (folder / "README.md").write_text(readme, encoding="utf-8")
-    card = LivestainCard(
-        stains=stain_channels(STAINS),
-        modality="bright field",
-        pixel_um=USUAL.pixel_um,
-        pixel_um_tolerated=PIXEL_UM,
-        defocus_um=FOCUS_RANGE_UM,
-        contrast=contrast_range(CONTRAST_CONSTANT, [pair.contrast for pair in calibration]),
-        stride=STRIDE,
-        halo=halo_px(Generator(1, 2, norm=False)),
-        caution=CAUTION,
-        training=training,
-        scores=tuple(scores),
-        limits=LIMITS,
-        gate=gate_of(folder, CAMERA.offset),
-    )
+    ours = {
+        "pixel_um_tolerated": PIXEL_UM,
+        "defocus_um": FOCUS_RANGE_UM,
+        "contrast": contrast_range(CONTRAST_CONSTANT, [pair.contrast for pair in calibration]).model_dump(),
+        "caution": CAUTION,
+        "training": {**trained.training, "stain_of_1": FULL_SCALE},
+        "scores": tuple(entry.model_dump() for entry in scores),
+        "limits": LIMITS,
+    }
+    card = LivestainCard.model_validate(trained.model_dump() | ours)
     facts = Facts(
         name="demo nuclei and membrane",
         id="livestain/demo-nuclei-membrane",
         description=f"Virtual nuclei and membrane stains of bright-field frames: {CAUTION}.",
         modality=card.modality,
-        training=training,
+        training=card.training,
         readme=readme,
-        author="The livestain founders",
-        license="BSD-3-Clause",
+        author=CONFIG.author,
+        license=CONFIG.license,
         tags=("virtual-staining", "bright-field", "simulation", "nuclei", "membrane"),
     )
     write_description(folder, describe(folder, card, facts))
@@ -286,8 +303,8 @@ For: the demo, the tests and the benchmarks of livestain. Not for: any real samp
 | pixel | 0.65 um (trained from 0.55 to 0.75 um) |
 | focus | {focus} |
 | network | half-resolution U-Net, widths 16-32-64-128, 0.45 M parameters, 4.7 GFLOP at 512 x 512 px |
-| normalisation layers | none left: batch norm, frozen over `calibration/specimen` and folded, then trained on |
-| training | pairs of simulated frames and noiseless stains, mean squared error, 70 % of the crops centred on nuclei |
+| normalisation layers | none |
+| training | `livestain.train`, recipe `paired`: simulated frames with their noiseless stains; settings in `rdf.yaml` |
 | weights | BSD-3-Clause |
 
 ## Validation
@@ -309,8 +326,7 @@ CALIBRATION_README = """# Calibration frames of the simulated specimen
 
 Sixteen label-free frames (384 x 384 px, uint16 counts, black level 100, one plane a file) of simulated spindle cells,
 drawn over the conditions that the demo model was trained on; none of them was trained on. On these frames the input
-ranges in the card of `engines/demo-nuclei-membrane` were measured, and over them the statistics of its normalisation
-layers were frozen before they were folded into the convolutions.
+ranges in the card of `engines/demo-nuclei-membrane` were measured.
 
 Made by `python benchmarks/train_demo_model.py` from `livestain.specimen`: no real cells, no rights of others; licence
 as the rest of this repository.
