@@ -13,6 +13,7 @@ import pytest
 import tifffile
 
 from livestain.model import read_model
+from livestain.train.recipes import RECIPES
 from tests.conftest import Livestain
 from tests.train.pieces import cells, write_cells
 
@@ -221,3 +222,8 @@ def test_a_missing_extra_is_one_line_with_the_command(
     assert done.code == 2
     assert 'pip install "livestain[train]"' in done.err
     assert done.err.count("error:") == 1
+
+
+def test_the_help_names_every_recipe(livestain: Livestain) -> None:
+    shown = " ".join(livestain("train", "--help").out.split())
+    assert [name for name in RECIPES if name not in shown] == []

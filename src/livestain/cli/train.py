@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from livestain.train.data import Fields, Known
 
 _INTERRUPTED = 130
+_RECIPES = "simulate, gan, cyclegan, mvs-cyclegan, utom, paired or distill"
 _TAUGHT = ("distill", "paired")
 """Recipes that do something with ``--teacher``."""
 
@@ -41,8 +42,14 @@ def train(
     teacher: Annotated[
         str | None, typer.Option(help="Model that teaches (--recipe distill) or is trained on (--recipe paired).")
     ] = None,
-    recipe: Annotated[str | None, typer.Option(help="Training method.", show_default="simulate")] = None,
-    preset: Annotated[Preset | None, typer.Option(help="How long to train.", show_default="quick")] = None,
+    recipe: Annotated[str | None, typer.Option(help=f"Training method: {_RECIPES}.", show_default="simulate")] = None,
+    preset: Annotated[
+        Preset | None,
+        typer.Option(
+            help="How long: minutes on two cores, an evening on a GPU, or the published network at full size.",
+            show_default="quick",
+        ),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="Settings, TOML.", show_default=False)] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every random number.", show_default="0")] = None,
     device: Annotated[Device | None, typer.Option(help="Where to train.", show_default="auto")] = None,
