@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import tifffile
+from scipy import ndimage
 
 from livestain.errors import ImageError
 from livestain.train.data import FULL_SCALE, contrast_constant, load_fields, otsu, scale_stain
@@ -127,3 +128,13 @@ def test_groups_without_stains_are_refused(tmp_path: Path) -> None:
         write(tmp_path / "b" / name, NUCLEI)
     with pytest.raises(ImageError, match="'two' has no stains"):
         load(tmp_path / "a", tmp_path / "b")
+
+
+def test_the_stain_of_a_closed_layer_has_its_background_in_the_darkest_pixels() -> None:
+    rng = np.random.default_rng(7)
+    layer = ndimage.gaussian_filter(rng.random((256, 256)), 8)
+    membrane = np.where(layer > np.quantile(layer, 0.2), 1000 + 1500 * rng.random((256, 256)), 200)
+    plane = (membrane + rng.normal(0, 10, membrane.shape)).astype(np.uint16)
+    (scaled,) = scale_stain([plane], "membrane")
+    assert np.median(scaled[plane < 250]) == pytest.approx(0, abs=0.02)
+    assert np.median(scaled[plane > 900]) * FULL_SCALE == pytest.approx(1, abs=0.2)

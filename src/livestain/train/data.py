@@ -37,6 +37,10 @@ _BRIGHT = 0.5
 _STAIN_RANGE = (0.0, 1.0)
 _CONSTANT_RANGE = (0.01, 4.0)
 _FOREGROUND_LIMIT = 0.2
+_OUTSTANDING_PX = 50
+_CROWDED = 0.1
+_DARK_PERCENTILES, _DARK_SDS = (1, 10), 1.045
+"""Between these percentiles of Gaussian noise lie so many standard deviations."""
 
 Points = npt.NDArray[np.intp]
 
@@ -237,7 +241,8 @@ def scale_stain(planes: Sequence[Counts], what: str) -> list[Field]:
     """Return measured planes of one stain and group on one scale: 0 = background, 1 = `FULL_SCALE` typical objects.
 
     The typical object is the median of the bright class: found by Otsu's threshold among the pixels that stand out,
-    then halfway between background and their median. It holds at a coverage of 0.2 %, where percentiles fail.
+    then halfway between background and their median. It holds at a coverage of 0.2 %, where percentiles fail, and in a
+    closed layer of cells, whose median is no background: there the darkest tenth of the pixels is.
 
     Raises
     ------
@@ -246,13 +251,16 @@ def scale_stain(planes: Sequence[Counts], what: str) -> list[Field]:
     """
     smooth = np.concatenate([ndimage.gaussian_filter(plane.astype(np.float32), 1).ravel() for plane in planes])
     background = float(np.median(np.concatenate([plane.ravel() for plane in planes])))
-    noise = max(1.4826 * float(np.median(np.abs(smooth - np.median(smooth)))), 0.5)
-    outstanding = smooth[smooth > background + max(5 * noise, 3.0)]
-    if outstanding.size < 50:
-        raise ImageError(
-            f"{what}: nothing stands out from the background of {background:g} counts in {len(planes)} images; "
-            "are these images of the stain?"
-        )
+    noise = 1.4826 * float(np.median(np.abs(smooth - np.median(smooth))))
+    outstanding = _outstanding(smooth, background, noise)
+    if outstanding.size < _OUTSTANDING_PX:
+        lowest, background = (float(value) for value in np.percentile(smooth, _DARK_PERCENTILES))
+        outstanding = _outstanding(smooth, background, (background - lowest) / _DARK_SDS)
+        if outstanding.size < _CROWDED * smooth.size:
+            raise ImageError(
+                f"{what}: nothing stands out from the background of {background:g} counts in {len(planes)} images; "
+                "are these images of the stain?"
+            )
     bright = smooth[smooth > otsu(outstanding)]
     halfway = background + 0.5 * (float(np.median(bright)) - background)
     typical = float(np.median(smooth[smooth > halfway])) - background
@@ -263,6 +271,11 @@ def scale_stain(planes: Sequence[Counts], what: str) -> list[Field]:
         ).astype(np.float32)
         for plane in planes
     ]
+
+
+def _outstanding(smooth: Field, background: float, noise: float) -> Field:
+    found: Field = smooth[smooth > background + max(5 * max(noise, 0.5), 3.0)]
+    return found
 
 
 def otsu(values: npt.NDArray[np.float32]) -> float:
