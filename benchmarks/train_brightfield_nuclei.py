@@ -39,8 +39,11 @@ CONFIG = TrainConfig(
     author="the livestain founders",
     license="CC-BY-4.0",
 )
-CAUTION = "blood and adherent cells of six experiments only; never seen: other cells, phase contrast, DIC"
-SOURCE = "aiSEGcell source data (github.com/bethcg/aiSEGcell), D. Schirmacher, T. Schroeder and others, ETH Zurich, CC BY 4.0"
+CAUTION = "knows six bright-field experiments of one laboratory; no other cells, no phase contrast, no DIC"
+SOURCE = (
+    "aiSEGcell source data (github.com/bethcg/aiSEGcell), D. Schirmacher, T. Schroeder and others, ETH Zurich, "
+    "CC BY 4.0"
+)
 LIMITS = (
     "Right at best for the cells, the microscopes and the focus of the six experiments named in its scores; on "
     "experiments it was not trained on, networks of this kind fell to about half of their r.",
@@ -140,7 +143,7 @@ which your own model goes on with 1 to 16 pairs of yours. Not for: conclusions a
 
 ## Validation
 
-Twelve fields of other positions, never looked at before the training was over; at their own pixel size.
+Twelve fields of other positions, which chose nothing; at their own pixel size.
 
 {scores}
 
