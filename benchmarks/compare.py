@@ -3,7 +3,7 @@
 ::
 
     python benchmarks/compare.py train nuclei_bf simulate --seed 0    one training (of each seed)
-    python benchmarks/compare.py test                                 every model so far on the test pairs, once
+    python benchmarks/compare.py test nuclei_bf                       every model so far on the test pairs, once
     python benchmarks/compare.py table                                what has been found, as Markdown
 
 A variant is a file of settings in ``configs/``. What stands in ``results/compare.json`` is not done again. A training
@@ -63,7 +63,9 @@ def main() -> None:
     training.add_argument("variant", help="a file in configs/, without .toml")
     training.add_argument("--seed", type=int, nargs="+", default=[0])
     training.add_argument("--seconds", type=float, default=120.0, help="CPU time of the training")
-    commands.add_parser("test")
+    testing = commands.add_parser("test")
+    testing.add_argument("data")
+    testing.add_argument("--seconds", type=float, default=120.0, help="which trainings: those of this CPU time")
     commands.add_parser("table")
     asked = parser.parse_args()
     if asked.command == "table":
@@ -75,7 +77,7 @@ def main() -> None:
         for seed in asked.seed:
             run_one(Run(asked.data, asked.variant, seed, asked.seconds), asked.work, asked.results)
     else:
-        test_all(asked.work, asked.results)
+        test_all(asked.data, asked.seconds, asked.work, asked.results)
 
 
 @dataclass(frozen=True)
@@ -188,15 +190,15 @@ def judge_candidates(config: TrainConfig, output: Path, fields: Fields, known: l
     return found
 
 
-def test_all(work: Path, results: Path) -> None:
-    """Score every model whose test scores are missing on the test pairs of its data."""
+def test_all(data_name: str, seconds: float, work: Path, results: Path) -> None:
+    """Score every model of these trainings whose test scores are missing on the test pairs of its data."""
     found = read_results(results)
     network = load_lpips()
     if isinstance(network, str):
         print(f"LPIPS n/a: {network}")
     lpips = network if isinstance(network, Lpips) else None
     for key, entry in found.get("runs", {}).items():
-        if key in found.get("tests", {}):
+        if key in found.get("tests", {}) or (entry["data"], entry["seconds"]) != (data_name, seconds):
             continue
         run = Run(entry["data"], entry["variant"], entry["seed"], entry["seconds"])
         if not run.model(work).is_dir():
