@@ -25,6 +25,12 @@ OBJECTS = ("ap50", "f1", "count_error")
 FILTER, CEILING = "local energy", "paired"
 BASELINES = ("constant", "inverted", FILTER, "shuffled")
 
+CRITERIA = {
+    "K5": {"simulated_r": -1, "count_error": 1, "flip_error": 1},
+    "likeness and mirroring": {"unlikeness": 1, "flip_error": 1},
+}
+"""What chooses without pairs: the terms whose ranks are added, with the sign that makes lower better."""
+
 Row = Mapping[str, Any]
 
 
@@ -42,7 +48,7 @@ def print_tables(found: Mapping[str, Any]) -> None:
     print("\n### The paper's figures, on its own images: not to be compared in value\n")
     head = ("MVS-CycleGAN / CycleGAN", "PSNR", "RMSE", "SSIM", "FSIM", "LPIPS", "VIF")
     print("\n".join([*_head(head), *(f"| {name} | {line} |" for name, line in PAPER.items())]))
-    print("\n### The choice without pairs: K5 against r on validation pairs (Spearman)\n")
+    print("\n### The choice without pairs: its rank against r on validation pairs (Spearman)\n")
     print("\n".join(_choice(runs)))
 
 
@@ -140,19 +146,20 @@ def _mean(rows: Sequence[Row], metric: str) -> str:
 
 def _choice(runs: Mapping[str, Row]) -> Iterator[str]:
     """Yield Spearman's correlation over all checkpoints of a data set, and its mean inside one training."""
-    yield from _head(("data", "checkpoints", "all together", "inside one training (mean)"))
+    yield from _head(("data", "criterion", "trainings", "checkpoints", "all together", "inside one training (mean)"))
     for data in dict.fromkeys(entry["data"] for entry in runs.values()):
-        terms, truths, inside = [], [], []
-        for entry in (entry for entry in runs.values() if entry["data"] == data):
-            r = {(one["stage"], one["file"]): one["r"] for one in entry["candidates"]}
-            asked = [one for one in entry["choice"].get("candidates", []) if "simulated_r" in one]
-            own = [(-one["simulated_r"], one["count_error"], one["flip_error"]) for one in asked]
-            true = [r[one["stage"], one["file"]] for one in asked]
-            if len(own) > 2:
-                inside.append(_spearman(own, true))
-            terms, truths = terms + own, truths + true
-        if len(terms) > 2:
-            yield _line((data, len(terms), f"{_spearman(terms, truths):.2f}", f"{np.mean(inside):.2f}"))
+        for criterion, names in CRITERIA.items():
+            terms, truths, inside = [], [], []
+            for entry in (entry for entry in runs.values() if entry["data"] == data):
+                r = {(one["stage"], one["file"]): one["r"] for one in entry["candidates"]}
+                asked = [one for one in entry["choice"].get("candidates", []) if set(names) <= set(one)]
+                own = [[sign * one[name] for name, sign in names.items()] for one in asked]
+                true = [r[one["stage"], one["file"]] for one in asked]
+                inside += [_spearman(own, true)] if len(own) > 2 else []
+                terms, truths = terms + own, truths + true
+            if inside:
+                cells = data, criterion, len(inside), len(terms)
+                yield _line((*cells, f"{_spearman(terms, truths):.2f}", f"{np.nanmean(inside):.2f}"))
 
 
 def _spearman(terms: Sequence[Sequence[float]], truths: Sequence[float]) -> float:
