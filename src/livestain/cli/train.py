@@ -12,7 +12,7 @@ import typer
 
 from livestain.errors import UserError
 from livestain.settings import pip_install
-from livestain.train.config import Device, Preset
+from livestain.train.config import Device, Preset, require_new
 
 if TYPE_CHECKING:
     from livestain.model import Model
@@ -60,9 +60,11 @@ def train(
     chosen = {name: value for name, value in options.items() if value is not None}
     folders = _stains(stain or [])
     _require_images(label_free, folders, pairs, teacher)
+    require_new(output)
     _require_extra()
     _say("loading torch ...")
     from livestain.train.config import read_toml
+    from livestain.train.facts import beaten_by_a_filter
     from livestain.train.plan import recipe_of, settle
     from livestain.train.run import train as run
 
@@ -79,13 +81,27 @@ def train(
     try:
         made = run(settings, fields, known, output, _say, resume=resume, start=model if name == "paired" else None)
     except KeyboardInterrupt:
-        _say("stopped; the last checkpoint is kept. To go on:")
-        _say("  " + _command(resume))
+        _say_how_to_go_on(output, resume)
         return _INTERRUPTED
     for entry in made.card.scores:
         _say(f"{entry.predictor}, {entry.stain}: {entry.metric} {entry.value:.3f} ({entry.data})")
+    for line in beaten_by_a_filter(made.card.scores):
+        _say(f"warning: {line}")
+    _say(f"how it went: {output / 'report.html'}; {output.name}.training is no longer needed")
     typer.echo(output)
     return 0
+
+
+def _say_how_to_go_on(output: Path, resumed: bool) -> None:
+    from livestain.train.loop import LAST
+    from livestain.train.plan import PLAN, work_folder
+
+    work = work_folder(output)
+    if any(work.glob(f"*/{LAST}")):
+        _say("stopped; the last checkpoint is kept. To go on:")
+    else:
+        _say("stopped before the first checkpoint. To begin again:")
+    _say("  " + _command(resumed or not (work / PLAN).is_file()))
 
 
 def _require_extra() -> None:

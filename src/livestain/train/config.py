@@ -79,7 +79,15 @@ def read_config(path: Path | None, defaults: Mapping[str, Any], chosen: Mapping[
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         where = f"{path}: " if path is not None and name.split(".")[0] not in chosen else ""
+        if first["type"] == "extra_forbidden":
+            raise UserError(f"{where}there is no setting {name}: {', '.join(TrainConfig.model_fields)}") from None
         raise UserError(f"{where}setting {name} = {first['input']!r} is not possible: {first['msg']}") from None
+
+
+def require_new(output: Path) -> None:
+    """Raise `UserError` where the model folder to be made is there already."""
+    if output.exists():
+        raise UserError(f"{output} is there already: choose another --output, or remove it")
 
 
 def read_toml(path: Path | None) -> dict[str, Any]:

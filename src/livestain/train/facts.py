@@ -18,6 +18,8 @@ from livestain.train.networks import stain_field
 from livestain.train.plan import Plan, no_renderer
 from livestain.train.select import LEAST_PAIRS
 
+_MODEL, _FILTER = "this model", "local energy"
+
 
 def record_training(plan: Plan, fields: Fields, **more: Any) -> dict[str, Any]:
     """Return the card's block ``training``: plain YAML types; ``more`` is what only the end of a training knows."""
@@ -43,24 +45,37 @@ def score(net: nn.Module, fields: Fields, known: Sequence[Known]) -> list[Score]
     if not known:
         return []
     role = (
-        "they chose among its checkpoints, none was learned from" if len(known) >= LEAST_PAIRS else "none learned from"
+        "they chose among its checkpoints, none was learned from as a pair"
+        if len(known) >= LEAST_PAIRS
+        else "none learned from as a pair"
     )
     data = f"{len(known)} pairs given to the training, {role}"
     scores = []
     for number, stain in enumerate(fields.stains):
         for name, values in (
-            ("this model", [pearson_r(stain_field(net, k.contrast)[number], k.stains[number]) for k in known]),
-            ("local energy", [pearson_r(local_energy(k.contrast), k.stains[number]) for k in known]),
+            (_MODEL, [pearson_r(stain_field(net, k.contrast)[number], k.stains[number]) for k in known]),
+            (_FILTER, [pearson_r(local_energy(k.contrast), k.stains[number]) for k in known]),
         ):
             value = round(sum(values) / len(values), 4)
             scores.append(Score(predictor=name, data=data, stain=stain, metric="r", value=value))
     return scores
 
 
+def beaten_by_a_filter(scores: Sequence[Score]) -> list[str]:
+    """Return a sentence for each stain in which the model is no better than the local energy."""
+    values = {(entry.predictor, entry.stain): entry.value for entry in scores if entry.metric == "r"}
+    return [
+        f"{stain}: r {value:.3f} is no better than the {values[_FILTER, stain]:.3f} of a filter for local energy: it "
+        f"has learned nothing about {stain}; train longer, or on more images"
+        for (predictor, stain), value in values.items()
+        if predictor == _MODEL and value <= values.get((_FILTER, stain), -1.0)
+    ]
+
+
 def gather_facts(plan: Plan, fields: Fields, record: Mapping[str, Any], scores: Sequence[Score], name: str) -> Facts:
     """Return everything that the card, the description and the README of a trained model say."""
     config = plan.config
-    limits = _limits(plan, fields, record)
+    limits = [*_limits(plan, fields, record), *(f"{line}." for line in beaten_by_a_filter(scores))]
     caution = "" if scores else "never compared with measured stains"
     return Facts(
         name=name,

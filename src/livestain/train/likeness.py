@@ -62,7 +62,8 @@ class Likeness:
         maps = torch.from_numpy(planes * np.float32(FULL_SCALE))[None]
         for weight in self._weights:
             maps = functional.relu(functional.conv2d(maps, weight, stride=2, padding=weight.shape[-1] // 2))
-        return maps[0].flatten(1).T.numpy()
+        features: Slices = maps[0].flatten(1).T.numpy()
+        return features
 
 
 def _is_bright(planes: Field) -> npt.NDArray[np.bool_]:

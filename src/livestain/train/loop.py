@@ -239,7 +239,8 @@ def fit(
     folder.mkdir(parents=True, exist_ok=True)
     start = folder / LAST if resume and (folder / LAST).is_file() else None
     if start is not None:
-        check_checkpoint(start, training)
+        done = check_checkpoint(start, training)
+        say(f"goes on after step {done * training.schedule.epoch_steps}")
     config = training.recipe.config
     loader = DataLoader(_Numbered(batches, training.schedule), batch_size=None, sampler=_Steps(training))
     with _calm(), heard(say, shared=_is_shared(config)) as told:
@@ -259,8 +260,11 @@ def fit(
         training.history = read_history(folder / LAST)
 
 
-def check_checkpoint(path: Path, training: Training) -> None:
-    """Raise `UserError` unless ``path`` is a checkpoint of this very training; nothing in it is executed."""
+def check_checkpoint(path: Path, training: Training) -> int:
+    """Return how many epochs are done in a checkpoint of this very training; nothing in it is executed.
+
+    `UserError` where it is of another one, or none of ours.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickles of other versions, which are refused anyway
@@ -278,6 +282,7 @@ def check_checkpoint(path: Path, training: Training) -> None:
     schedule = [training.schedule.epochs, training.schedule.epoch_steps]
     if TrainConfig.model_validate_json(found["config"]) != training.recipe.config or found["schedule"] != schedule:
         raise UserError(f"checkpoint {path} is of a training with other settings: start anew without --resume")
+    return len(json.loads(found["history"]))
 
 
 def read_history(path: Path) -> list[dict[str, float]]:

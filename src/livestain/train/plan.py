@@ -10,7 +10,7 @@ from pydantic import Field as Setting
 
 from livestain.errors import UserError
 from livestain.settings import Settings
-from livestain.train.config import TrainConfig, read_config, read_toml
+from livestain.train.config import TrainConfig, read_config, read_toml, require_new
 from livestain.train.data import Fields
 from livestain.train.export import digest
 from livestain.train.loop import Say
@@ -59,8 +59,7 @@ def make_plan(config: TrainConfig, fields: Fields, output: Path, say: Say) -> Pl
         The model or an interrupted training is there already; too little memory or disk.
     """
     path = work_folder(output) / PLAN
-    if output.exists():
-        raise UserError(f"{output} is there already: choose another --output, or remove it")
+    require_new(output)
     if path.exists():
         raise UserError(f"{path.parent} holds an interrupted training: go on with --resume, or remove that folder")
     used = fall_back(config, fields.stains)
@@ -78,11 +77,12 @@ def read_plan(config: TrainConfig, fields: Fields, output: Path) -> Plan:
     """Return the plan of an interrupted training; `UserError` where there is none, or other settings or images."""
     path = work_folder(output) / PLAN
     if not path.is_file():
-        raise UserError(f"nothing to resume: {path.parent} holds no {PLAN}; start without --resume")
+        raise UserError(f"nothing to resume: there is no interrupted training of {output}; start without --resume")
     plan = Plan.model_validate_json(path.read_text(encoding="utf-8"))
     used = fall_back(config, fields.stains)
     if plan.config != used or plan.fingerprint != _fingerprint(fields):
-        what = "settings" if plan.config != used else "images"
+        other = [name for name, value in plan.config if value != getattr(used, name)]
+        what = f"settings ({', '.join(other)})" if other else "images"
         raise UserError(f"{path.parent} is a training with other {what}: give the same ones, or start without --resume")
     return plan
 

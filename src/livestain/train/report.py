@@ -69,7 +69,18 @@ def _page(
         yield from _table(names, [tuple(getattr(score, name) for name in names) for score in model.card.scores])
     yield "<h2>Samples</h2><p>Training images; the stains are predicted, not measured.</p>"
     yield from _samples(net, fields)
+    yield "<h2>Settings</h2><p>All of them; a file with any of these names goes to <code>--config</code>.</p>"
+    settings = {
+        **training["config"],
+        "steps": training["steps"],
+        "stain_of_an_empty_field": training["stain_of_an_empty_field"],
+    }
+    yield from _table(("setting", "value"), [(name, _plain(value)) for name, value in settings.items()])
     yield "<h2>Limits</h2><ul>" + "".join(f"<li>{_text(limit)}" for limit in model.card.limits) + "</ul>"
+
+
+def _plain(value: object) -> str:
+    return ", ".join(f"{name}: {one}" for name, one in value.items()) if isinstance(value, dict) else str(value)
 
 
 def _choice(training: Mapping[str, Any]) -> Iterator[str]:

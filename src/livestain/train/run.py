@@ -151,6 +151,7 @@ def _write(
     output: Path,
     say: Say,
 ) -> Model:
+    say("checking and exporting the model ...")
     frozen = freeze(net, [plane for group in fields.groups.values() for plane in group.label_free])
     require_alive(net, fields)
     empty = stain_of_nothing(net)
