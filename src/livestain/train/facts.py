@@ -16,7 +16,7 @@ from livestain.train.export import Facts
 from livestain.train.guards import EMPTY_LIMIT
 from livestain.train.networks import stain_field
 from livestain.train.plan import Plan, no_renderer
-from livestain.train.select import LEAST_PAIRS
+from livestain.train.select import LEAST_CONFIDENCE, LEAST_PAIRS
 
 _MODEL, _FILTER = "this model", "local energy"
 
@@ -104,8 +104,8 @@ def _limits(plan: Plan, fields: Fields, record: Mapping[str, Any]) -> list[str]:
         limits[1] = "Trained on measured pairs; scored on the pairs of its card, if there are any."
     if plan.asked != config.recipe:
         limits.append(no_renderer(fields.stains) + ".")
-    if record["choice"].get("confidence", {}).get("rank_correlation", "") is None:
-        limits.append("Its checkpoint was chosen by a criterion that was never compared with the truth (unproven).")
+    if record["choice"].get("confidence", {}).get("rank_correlation", 1.0) < LEAST_CONFIDENCE:
+        limits.append("Its checkpoint was chosen by a criterion that hardly agrees with the truth (unproven).")
     if config.defocus_um is None:
         limits.append("The focus of its training images is not stated: what it makes of defocus is unknown.")
     if fields.pixel_um is None:

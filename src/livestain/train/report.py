@@ -112,8 +112,6 @@ def _confidence(confidence: Mapping[str, Any]) -> str:
     value = confidence.get("rank_correlation", "")
     if value == "":
         return f"Measured on {confidence['measured_on']}."
-    if value is None:
-        return f"Unproven; measured on {confidence['measured_on']}."
     within = (
         f", {confidence['within_one_training']:.2f} within one training" if "within_one_training" in confidence else ""
     )
