@@ -146,19 +146,22 @@ def _mean(rows: Sequence[Row], metric: str) -> str:
 
 def _choice(runs: Mapping[str, Row]) -> Iterator[str]:
     """Yield Spearman's correlation over all checkpoints of a data set, and its mean inside one training."""
-    yield from _head(("data", "criterion", "trainings", "checkpoints", "all together", "inside one training (mean)"))
+    yield from _head(
+        ("data", "criterion", "trainings", "checkpoints", "all together", "inside one of three and more (mean)")
+    )
     for data in dict.fromkeys(entry["data"] for entry in runs.values()):
         for criterion, names in CRITERIA.items():
-            terms, truths, inside = [], [], []
+            terms, truths, inside, trainings = [], [], [], 0
             for entry in (entry for entry in runs.values() if entry["data"] == data):
                 r = {(one["stage"], one["file"]): one["r"] for one in entry["candidates"]}
                 asked = [one for one in entry["choice"].get("candidates", []) if set(names) <= set(one)]
                 own = [[sign * one[name] for name, sign in names.items()] for one in asked]
                 true = [r[one["stage"], one["file"]] for one in asked]
                 inside += [_spearman(own, true)] if len(own) > 2 else []
+                trainings += bool(own)
                 terms, truths = terms + own, truths + true
             if inside:
-                cells = data, criterion, len(inside), len(terms)
+                cells = data, criterion, trainings, len(terms)
                 yield _line((*cells, f"{_spearman(terms, truths):.2f}", f"{np.nanmean(inside):.2f}"))
 
 
