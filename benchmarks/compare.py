@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     commands = parser.add_subparsers(dest="command", required=True)
     training = commands.add_parser("train")
-    training.add_argument("data", help="nuclei_bf, spindle, sheet, rosette")
+    training.add_argument("data", help="nuclei_bf, spindle, sheet, rosette; spindle-nuclei and so on: that stain alone")
     training.add_argument("variant", help="a file in configs/, without .toml")
     training.add_argument("--seed", type=int, nargs="+", default=[0])
     training.add_argument("--seconds", type=float, default=120.0, help="CPU time of the training")
@@ -139,11 +139,12 @@ def run_one(run: Run, work: Path, results: Path) -> None:
 def load(data: Data, paired: bool) -> tuple[Fields, list[Known]]:
     """Return what is learned from, and the validation pairs at the scale of the training."""
     if paired:
-        fields = load_pairs(data.pairs, data.stains)
+        fields = load_pairs(data.pairs, data.stains, data.pixel_um)
     else:
         fields = load_fields(
             find_sources(data.label_free, "label_free"),
             {stain: find_sources(path, stain) for stain, path in data.measured.items()},
+            data.pixel_um,
         )
     return fields, load_known(data.validation, fields)
 

@@ -13,13 +13,16 @@ from specimen_fields import LOOKS, STAINS, write_fields
 from livestain.evaluate.pairs import Pair, read_pairs
 
 NUCLEI_BF = "nuclei_bf"
+NUCLEI_BINNED = 2.25
+"""How much coarser than the camera's the pixels are where nuclei alone are learned: then they are 13 x 9 px."""
 
 
 @dataclass(frozen=True)
 class Data:
     """Paths for `find_sources`, and pairs.
 
-    ``pairs`` are for the recipe that learns from pairs; for nuclei_bf they hold the validation pairs.
+    ``pairs`` are for the recipe that learns from pairs; for nuclei_bf they hold the validation pairs. ``pixel_um`` is
+    the pixel size of training; None: that of the images.
     """
 
     stains: tuple[str, ...]
@@ -28,15 +31,19 @@ class Data:
     pairs: Sequence[Pair]
     validation: list[Pair]
     test: list[Pair]
+    pixel_um: float | None = None
 
 
 def find_data(name: str, work: Path) -> Data:
     """Return a set by its name; makes the tables, and simulates the specimen, where they are missing."""
     if name == NUCLEI_BF:
         return _nuclei_bf(Path(os.environ["LIVESTAIN_REAL_DATA"]) / NUCLEI_BF, work)
-    if name not in LOOKS:
-        raise SystemExit(f"data {name!r} is not known: {NUCLEI_BF}, {', '.join(LOOKS)}")
-    return _specimen(name, work)
+    look, _, only = name.partition("-")
+    if look not in LOOKS or only not in ("", "nuclei"):
+        raise SystemExit(
+            f"data {name!r} is not known: {NUCLEI_BF}, {', '.join(LOOKS)}, each of these also with -nuclei"
+        )
+    return _specimen(look, work) if not only else _nuclei_alone(look, work)
 
 
 def _nuclei_bf(folder: Path, work: Path) -> Data:
@@ -73,6 +80,15 @@ def _nuclei_bf(folder: Path, work: Path) -> Data:
         pairs,
         read_pairs(table("test", ("test",), {**both, "mask": "mask"})),
     )
+
+
+def _nuclei_alone(look: str, work: Path) -> Data:
+    """One stain, and nuclei of 8 to 13 px, as the renderer of `simulate` has them."""
+    both = _specimen(look, work)
+    folder = work / "specimen" / look
+    pixel_um = NUCLEI_BINNED * both.pairs[0].pixel_um if both.pairs[0].pixel_um else None
+    parts = (read_pairs(folder / part, STAINS[:1]) for part in ("pairs", "validation", "test"))
+    return Data(STAINS[:1], both.label_free, {STAINS[0]: both.measured[STAINS[0]]}, *parts, pixel_um)
 
 
 def _specimen(look: str, work: Path) -> Data:
