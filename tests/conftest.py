@@ -19,6 +19,8 @@ from tests.models import write_test_model
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 # Else the core's signals would be Qt's in each test that runs after one with a window.
 os.environ.setdefault("PYMM_SIGNALS_BACKEND", "psygnal")
+# Tiny networks on two threads wait for each other: on a busy machine ten times as long.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 _LEAVE_S = 20.0
 
