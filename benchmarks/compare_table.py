@@ -106,7 +106,7 @@ def _test_tables(tested: Mapping[str, Sequence[Sequence[Row]]], stain: str) -> I
                 f"{np.mean(means):.3f}",
                 _interval(values),
                 "" if name in BASELINES else f"{np.mean(differences):+.3f} {_interval(differences, signed=True)}",
-                "" if name in BASELINES else f"{np.mean(means) / ceiling:.0%}",
+                "" if name in BASELINES or np.isnan(ceiling) else f"{np.mean(means) / ceiling:.0%}",
                 *(f"{np.mean([row['r'] for rows in seeds for row in rows if row['group'] == g]):.2f}" for g in named),
             )
         )
