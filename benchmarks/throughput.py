@@ -30,9 +30,8 @@ from torch.nn import functional
 
 import livestain
 from livestain.contrast import Field, estimate_background
-from livestain.engine.backends.base import Precision
 from livestain.engine.opening import open_backend
-from livestain.engine.protocol import Engine
+from livestain.engine.protocol import Engine, Precision
 from livestain.frames import Counts, Stain
 from livestain.model import Model, read_model
 from livestain.session import recording

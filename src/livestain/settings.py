@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from livestain.errors import BackendMissingError, UserError
 
-Backend = Literal["auto", "openvino", "onnxruntime"]
+Backend = Literal["auto", "tensorrt", "openvino", "onnxruntime"]
 WhenFull = Literal["skip", "wait"]
 
 _RESERVED = {"con", "prn", "aux", "nul"} | {f"{port}{i}" for port in ("com", "lpt") for i in range(1, 10)}
@@ -46,8 +46,19 @@ def pip_install(package: str) -> str:
     return f'{python} -m pip install "{package}"'
 
 
-INSTALL = {name: pip_install(name) for name in ("openvino", "onnxruntime")}
+INSTALL = {
+    "tensorrt": pip_install("livestain[nvidia]"),
+    "openvino": pip_install("openvino"),
+    "onnxruntime": pip_install("onnxruntime"),
+}
 """What brings the library of a backend."""
+
+_MODULES = {"tensorrt": ("tensorrt_rtx", "tensorrt"), "openvino": ("openvino",), "onnxruntime": ("onnxruntime",)}
+
+
+def is_installed(backend: str) -> bool:
+    """Say whether the library of a backend is installed; imports nothing."""
+    return any(importlib.util.find_spec(name) is not None for name in _MODULES[backend])
 
 
 def cache_folder() -> Path:
@@ -73,6 +84,6 @@ def parse_settings(**options: object) -> SessionSettings:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         raise UserError(f"option {name} = {first['input']!r} is not possible: {first['msg']}") from None
-    if settings.backend != "auto" and importlib.util.find_spec(settings.backend) is None:
+    if settings.backend != "auto" and not is_installed(settings.backend):
         raise BackendMissingError(f"{settings.backend} is not installed; {INSTALL[settings.backend]}")
     return settings

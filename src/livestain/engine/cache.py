@@ -1,14 +1,25 @@
-"""Compiled engines on disk: one file for each key, its sha256 beside it, never trusted without."""
+"""Compiled engines on disk: one file for each key, beside it a sidecar that says all about it; never trusted without.
+
+::
+
+    compiled/KEY.blob    what the library wrote
+    compiled/KEY.json    {"facts": what the key is made of, "notes": what was measured, "sha256": of the blob}
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import logging
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from filelock import FileLock
 
 from livestain.errors import EngineFileError
 from livestain.model import Model
@@ -18,24 +29,61 @@ _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_KEPT = 16
-"""Compiled files kept in one folder: enough for the frame sizes and precisions in use, and no growth without end."""
+Facts = Mapping[str, Any]
+"""What a compiled file depends on, as JSON has it: whatever, changed, would make another file.
+
+Always there: ``backend``, ``kind`` (``"engine"``, ``"runtime cache"`` or ``"generator"``).
+"""
+
+_KEPT = 32
+"""Files of one backend and kind kept in one folder: all sizes and precisions in use, and no growth without end."""
+
+_BUILDING_S = 900.0
+"""How long another process is given to finish the same engine before it is built here, too."""
 
 
-def engine_key(*parts: object) -> str:
-    """Return the name of a compiled engine: sha256 of all that it depends on, 32 hexadecimal digits.
+@dataclass(frozen=True, slots=True)
+class EngineFile:
+    """One compiled file and what its sidecar says.
 
-    Parameters
+    Attributes
     ----------
-    *parts
-        The runtime graph (bytes), library and version, device, driver, shapes, precision, wire: whatever would make
-        another file. Bytes go in whole, anything else by its ``repr``.
+    path
+        The compiled file (``KEY.blob``).
+    facts
+        What its key is made of.
+    notes
+        What was found out while and after it was made: ``built`` (unix s), ``seconds``, ``gate``, ``log``, ...
+    sha256
+        What the sidecar says of its content.
     """
-    digest = hashlib.sha256()
-    for part in parts:
-        data = part if isinstance(part, bytes) else repr(part).encode()
-        digest.update(len(data).to_bytes(8, "little") + data)
-    return digest.hexdigest()[:32]
+
+    path: Path
+    facts: dict[str, Any]
+    notes: dict[str, Any]
+    sha256: str
+
+    def read(self) -> bytes:
+        """Return the content.
+
+        Raises
+        ------
+        EngineFileError
+            It cannot be read, or is not what the sidecar says.
+        """
+        try:
+            data = self.path.read_bytes()
+        except OSError as error:
+            raise EngineFileError(f"compiled engine {self.path} cannot be read: {error}") from error
+        if hashlib.sha256(data).hexdigest() != self.sha256:
+            raise EngineFileError(f"compiled engine {self.path} is damaged: its sha256 is not the one noted beside it")
+        return data
+
+
+def engine_key(facts: Facts) -> str:
+    """Return the name of a compiled engine: sha256 of all that it depends on, 32 hexadecimal digits."""
+    text = json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 class EngineCache:
@@ -55,66 +103,164 @@ class EngineCache:
         except OSError:
             return cls(cache_folder() / "compiled" / legal_name(model.identity))
 
-    def fetch(self, key: str, load: Callable[[bytes], T], build: Callable[[], tuple[T, bytes]]) -> T:
-        """Return what ``key`` names: loaded from its file, else built and stored.
+    def fetch(self, facts: Facts, load: Callable[[bytes], T], build: Callable[[], tuple[T, bytes]]) -> T:
+        """Return what ``facts`` name: loaded from its file, else built and stored; blocks while another builds it.
 
         Parameters
         ----------
-        key
-            From `engine_key`.
+        facts
+            What it depends on.
         load
             Makes the engine from the content of the file; raises `EngineFileError` when the library refuses it.
         build
             Makes the engine anew and returns it with the content of its file.
         """
-        try:
-            data = self._read(key)
-            if data is not None:
-                return load(data)
-        except EngineFileError as error:
-            _log.warning("%s; compiling again", error)
-        made, data = build()
-        try:
-            self._write(key, data)
-        except OSError as error:
-            _log.warning("compiled engine not kept in %s: %s", self.folder, error)
+        found = self._load(facts, load)
+        if found is not None:
+            return found
+        with self.building(facts):
+            found = self._load(facts, load)  # another process may have built it meanwhile
+            if found is not None:
+                return found
+            made, data = build()
+            try:
+                self.store(facts, data)
+            except OSError as error:
+                _log.warning("compiled engine not kept in %s: %s", self.folder, error)
         return made
 
-    def _read(self, key: str) -> bytes | None:
-        path = self.folder / f"{key}.blob"
-        try:
-            data = path.read_bytes()
-            wanted = path.with_suffix(".sha256").read_text("ascii").strip()
-        except FileNotFoundError:
-            return None
-        except (OSError, UnicodeDecodeError) as error:
-            raise EngineFileError(f"compiled engine {path} cannot be read: {error}") from error
-        if hashlib.sha256(data).hexdigest() != wanted:
-            raise EngineFileError(f"compiled engine {path} is damaged: its sha256 is not the one noted beside it")
-        return data
+    @contextlib.contextmanager
+    def building(self, facts: Facts) -> Iterator[None]:
+        """Within, no other process builds the same; waits for one that does, and goes on without a writable folder."""
+        with contextlib.ExitStack() as stack:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(FileLock(self._path(facts).with_suffix(".lock")).acquire(timeout=_BUILDING_S))
+            except OSError as error:  # filelock's own Timeout is one
+                _log.info("building without a lock in %s: %s", self.folder, error)
+            yield
 
-    def _write(self, key: str, data: bytes) -> None:
+    def find(self, facts: Facts) -> EngineFile | None:
+        """Return the file made from exactly these facts; None when there is none.
+
+        Raises
+        ------
+        EngineFileError
+            There is one, and its sidecar is missing, unreadable or another one's.
+        """
+        path = self._path(facts)
+        return _read_sidecar(path) if path.exists() else None
+
+    def files(self) -> list[EngineFile]:
+        """Return all files with a sound sidecar, newest first; others are logged as warnings."""
+        found = []
+        for path in sorted(self.folder.glob("*.blob"), key=_age):
+            try:
+                found.append(_read_sidecar(path))
+            except EngineFileError as error:
+                _log.warning("%s", error)
+        return found
+
+    def store(self, facts: Facts, data: bytes, notes: Mapping[str, Any] | None = None) -> EngineFile:
+        """Write a file and its sidecar, each whole or not at all; forgets the oldest of its kind beyond 32.
+
+        Raises
+        ------
+        OSError
+            They cannot be written.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"{key}.blob"
+        path = self._path(facts)
+        file = EngineFile(path, json.loads(json.dumps(facts)), dict(notes or {}), hashlib.sha256(data).hexdigest())
         _replace(path, data)
-        _replace(path.with_suffix(".sha256"), hashlib.sha256(data).hexdigest().encode())
-        self._forget_oldest()
+        _write_sidecar(file)
+        self._forget_oldest(file)
+        return file
 
-    def _forget_oldest(self) -> None:
-        blobs = sorted(self.folder.glob("*.blob"), key=lambda path: path.stat().st_mtime)
-        for path in blobs[:-_KEPT]:
+    def note(self, file: EngineFile, **notes: Any) -> EngineFile:
+        """Add to the notes of a file and return it as it is now.
+
+        Raises
+        ------
+        OSError
+            The sidecar cannot be written.
+        """
+        noted = EngineFile(file.path, file.facts, {**file.notes, **notes}, file.sha256)
+        _write_sidecar(noted)
+        return noted
+
+    def clean(self) -> tuple[int, int]:
+        """Delete everything compiled; returns how many files and bytes that were.
+
+        Raises
+        ------
+        OSError
+            One cannot be deleted (on Windows: it is in use).
+        """
+        files = [path for path in self.folder.glob("*") if path.suffix in _OURS]
+        size = sum(path.stat().st_size for path in files)
+        for path in files:
             path.unlink(missing_ok=True)
-            path.with_suffix(".sha256").unlink(missing_ok=True)
+        return len(files), size
+
+    def _load(self, facts: Facts, load: Callable[[bytes], T]) -> T | None:
+        try:
+            file = self.find(facts)
+            return None if file is None else load(file.read())
+        except EngineFileError as error:
+            _log.warning("%s; compiling again", error)
+            return None
+
+    def _path(self, facts: Facts) -> Path:
+        return self.folder / f"{engine_key(facts)}.blob"
+
+    def _forget_oldest(self, like: EngineFile) -> None:
+        def kind(file: EngineFile) -> tuple[Any, ...]:
+            return file.facts.get("backend"), file.facts.get("kind")
+
+        same = [file for file in self.files() if kind(file) == kind(like)]
+        for file in same[_KEPT:]:
+            for suffix in _OURS:
+                file.path.with_suffix(suffix).unlink(missing_ok=True)
+
+
+_OURS = (".blob", ".json", ".lock", ".part")
+
+
+def _age(path: Path) -> float:
+    try:
+        return -path.stat().st_mtime
+    except FileNotFoundError:  # another process cleans
+        return 0.0
+
+
+def _read_sidecar(path: Path) -> EngineFile:
+    side = path.with_suffix(".json")
+    try:
+        content = json.loads(side.read_text("utf-8"))
+        file = EngineFile(path, dict(content["facts"]), dict(content["notes"]), str(content["sha256"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EngineFileError(f"compiled engine {path} has no sound sidecar {side.name} ({error!r})") from error
+    if engine_key(file.facts) != path.stem:
+        raise EngineFileError(
+            f"compiled engine {path} has the sidecar of another engine: its facts do not make its name"
+        )
+    return file
+
+
+def _write_sidecar(file: EngineFile) -> None:
+    content = {"facts": file.facts, "notes": file.notes, "sha256": file.sha256}
+    _replace(file.path.with_suffix(".json"), (json.dumps(content, indent=1, default=str) + "\n").encode())
 
 
 def _replace(path: Path, data: bytes) -> None:
     """Write a file whole or not at all: a temporary file beside it takes its place."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".part")
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
         temporary.replace(path)
-    except OSError:
+    except BaseException:  # also Ctrl-C: no half file stays
         temporary.unlink(missing_ok=True)
         raise

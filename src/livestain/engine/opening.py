@@ -8,18 +8,18 @@ from typing import get_args
 
 import numpy as np
 
-from livestain.engine.backends.base import BaseEngine, Precision
+from livestain.engine.backends.base import BaseEngine
 from livestain.engine.gate import check_engine, describe
-from livestain.engine.protocol import Engine, GateResult
+from livestain.engine.protocol import Engine, GateResult, Precision
 from livestain.engine.standalone import StandaloneEngine
-from livestain.errors import BackendMissingError, EngineError, GateError, LivestainError, UserError
+from livestain.errors import BackendMissingError, EngineError, EngineLostError, GateError, LivestainError, UserError
 from livestain.model import Model, read_model
-from livestain.settings import INSTALL, Backend
+from livestain.settings import INSTALL, Backend, is_installed
 
 _log = logging.getLogger(__name__)
 
-_AUTO: tuple[Backend, ...] = ("openvino", "onnxruntime")
-"""Tried in this order: OpenVINO computes bf16 on the CPUs that have it, at half the time of float32."""
+_AUTO: tuple[Backend, ...] = ("tensorrt", "openvino", "onnxruntime")
+"""The order of trial: the card first; of the CPU engines OpenVINO, which computes bf16 where it can, in half the time."""
 
 
 def open_backend(
@@ -38,14 +38,14 @@ def open_backend(
     model
         From `livestain.model.read_model`.
     backend
-        ``"auto"``: OpenVINO, and ONNX Runtime where OpenVINO fails; such a fallback is logged as a warning. A named
-        library is used or the call fails.
+        ``"auto"``: TensorRT where it is installed and finds a card, else OpenVINO, else ONNX Runtime; an engine that
+        fails is a warning in the log, and the next one is taken. A named library is used or the call fails.
     shape, dtype
         Frames to expect, (Y, X) px and uint8 or uint16: the engine is made ready for them.
     threads
         Threads of a CPU engine; None: all performance cores.
     precision
-        ``"f32"`` or ``"bf16"``; None: the fastest that passes the gate.
+        One of the engine's; None: the fastest that passes the gate.
 
     Returns
     -------
@@ -65,20 +65,29 @@ def open_backend(
     if backend not in get_args(Backend):
         raise UserError(f"no backend {backend!r}; there are {', '.join(get_args(Backend))}")
     failures: list[LivestainError] = []
+    absent: list[str] = []
     for name in _AUTO if backend == "auto" else (backend,):
+        if backend == "auto" and name == "tensorrt" and not is_installed(name):
+            continue
         try:
             adapter = _adapter(name)
         except BackendMissingError as error:
             failures.append(error)
             continue
-        for choice in _precisions(adapter, precision):
+        why_not = adapter.unusable()
+        if why_not and backend == "auto":
+            absent.append(f"{name} not used: {why_not}")  # a machine without a card: nothing to warn of
+            continue
+        if why_not:
+            raise EngineLostError(f"{name} cannot be used: {why_not}")
+        for choice in _precisions(adapter, model, precision):
             try:
                 engine = adapter(model, choice, threads)
                 gate = _make_ready(engine, model, shape, dtype)
             except EngineError as error:
                 failures.append(error)
             else:
-                engine.accept(gate, _reason(engine, backend, precision, failures))
+                engine.accept(gate, _reason(engine, backend, precision, absent, failures))
                 return engine
     raise type(failures[0])("; ".join(str(failure) for failure in failures)) from failures[0]
 
@@ -115,6 +124,10 @@ def _adapter(backend: Backend) -> type[BaseEngine]:
             from livestain.engine.backends.openvino import OpenVinoEngine
 
             return OpenVinoEngine
+        if backend == "tensorrt":
+            from livestain.engine.backends.tensorrt import TensorRtEngine
+
+            return TensorRtEngine
         from livestain.engine.backends.onnxruntime import OnnxRuntimeEngine
 
         return OnnxRuntimeEngine
@@ -122,8 +135,8 @@ def _adapter(backend: Backend) -> type[BaseEngine]:
         raise BackendMissingError(f"{backend} cannot be used ({error}); {INSTALL[backend]}") from error
 
 
-def _precisions(adapter: type[BaseEngine], precision: Precision | None) -> tuple[Precision, ...]:
-    able = adapter.precisions()
+def _precisions(adapter: type[BaseEngine], model: Model, precision: Precision | None) -> tuple[Precision, ...]:
+    able = adapter.precisions(model)
     if precision is None:
         return able
     if precision not in able:
@@ -147,8 +160,17 @@ def _make_ready(
     return result
 
 
-def _reason(engine: BaseEngine, asked: Backend, precision: Precision | None, failures: list[LivestainError]) -> str:
-    which = "the default for CPUs" if asked == "auto" else f"{asked} was asked for"
+def _reason(
+    engine: BaseEngine,
+    asked: Backend,
+    precision: Precision | None,
+    absent: list[str],
+    failures: list[LivestainError],
+) -> str:
+    default = "an NVIDIA card is here" if engine.backend == "tensorrt" else "the default for CPUs"
+    which = default if asked == "auto" else f"{asked} was asked for"
+    if absent:
+        which = f"{which} ({'; '.join(absent)})"
     how = "was asked for" if precision else "is the fastest precision here that passes the gate"
     reason = f"{which}; {engine.info.precision} {how}"
     if failures:

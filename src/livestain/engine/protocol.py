@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from livestain.contrast import Field
 from livestain.frames import Counts
+
+Precision = Literal["f32", "f16", "bf16", "int8"]
+"""What the generator is computed in; all before and after it is float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +45,11 @@ class EngineInfo:
     Attributes
     ----------
     backend, version
-        Library (``"openvino"``, ``"onnxruntime"``) and its version.
+        Library (``"tensorrt"``, ``"openvino"``, ``"onnxruntime"``) and its version.
     device
         The device in words, such as the CPU's name.
     precision
-        ``"f32"`` or ``"bf16"``.
+        ``"f32"``, ``"f16"``, ``"bf16"`` or ``"int8"``.
     wire
         ``"uint16"`` (counts in, counts out) or ``"bytes"``.
     model_id, weights_sha256, stains
@@ -68,8 +72,23 @@ class EngineInfo:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What an engine gets for one frame: the arguments of `Engine.stain`."""
+
+    image: Counts
+    shade: Field
+    black: float
+    offset: float
+
+
 class Engine(Protocol):
     """A generator compiled for a device."""
+
+    @property
+    def group(self) -> int:
+        """How many late frames it likes to get at a time: above 1 where upload, run and download overlap."""
+        ...
 
     @property
     def info(self) -> EngineInfo:
@@ -100,6 +119,13 @@ class Engine(Protocol):
             The frame or the shade has a wrong shape or dtype.
         EngineError
             The device was lost, has too little memory, or returned something that is no stain.
+        """
+        ...
+
+    def stain_many(self, frames: Sequence[Given]) -> list[npt.NDArray[np.uint16]]:
+        """Stain frames of one shape and dtype; each stain equals that of `stain`. Blocks; errors as there.
+
+        Where one of them fails, all of them do: the caller tries them one by one.
         """
         ...
 

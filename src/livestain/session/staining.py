@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import threading
 import time
@@ -18,7 +17,7 @@ from livestain.session.publisher import Publisher
 from livestain.session.results import Results
 from livestain.session.stainers import Stainer, StainerProcess, StainerThread
 from livestain.session.status import Latencies
-from livestain.settings import Backend, SessionSettings
+from livestain.settings import Backend, SessionSettings, is_installed
 from livestain.stainer.backlog import KINDS
 from livestain.stainer.job import Geometry, Job, Message
 from livestain.stainer.slots import Slot, result_parts
@@ -285,6 +284,6 @@ class Staining:
             return self._job.model_copy(update={"precision": precision, "backend": same if self.engine else used})
         if len(self._plans) == 2 and self._job.backend == "auto":
             other = "onnxruntime" if used == "openvino" else "openvino"
-            if importlib.util.find_spec(other) is not None:
+            if is_installed(other):
                 return self._job.model_copy(update={"backend": other})
         return None

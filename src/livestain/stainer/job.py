@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
+from livestain.engine.protocol import Precision
 from livestain.settings import Backend, Settings
 
 Message = dict[str, Any]
@@ -30,7 +31,7 @@ class Job(Settings):
     raw: Path | None = Field(None, description="RUN/raw; None: live only, nothing is stored")
     stains: Path | None = Field(None, description="RUN/stains/MODEL")
     backend: Backend = "auto"
-    precision: Literal["f32", "bf16"] | None = Field(None, description="fixed by an earlier stainer of this run")
+    precision: Precision | None = Field(None, description="fixed by an earlier stainer of this run")
     fsync: bool = True
     black: float = Field(0.0, ge=0, description="camera offset in counts")
     queue_bytes: int = Field(256 << 20, description="stains waiting for the disk, bytes")

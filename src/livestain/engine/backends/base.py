@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 
 from livestain.contrast import Field, require_stainable, shade_shape
+from livestain.engine.generators import generator_for
 from livestain.engine.graph import Bit, Wire, compose
-from livestain.engine.protocol import EngineInfo, GateResult
+from livestain.engine.protocol import EngineInfo, GateResult, Given, Precision
 from livestain.errors import EngineError, EngineMemoryError, FrameError
 from livestain.frames import Counts
 from livestain.model import Model
-
-Precision = Literal["f32", "bf16"]
 
 Scalar = npt.NDArray[np.float32]
 
@@ -59,12 +58,15 @@ class BaseEngine(ABC):
     wire: ClassVar[Wire]
     fixed_shape: ClassVar[bool]
     """Whether a program serves one frame size only."""
+    halves_in_graph: ClassVar[bool] = False
+    """Whether f16 and bf16 are a property of the graph; else the library is told to compute in them."""
     library_errors: ClassVar[tuple[type[Exception], ...]]
+    group = 1
 
     def __init__(self, model: Model, precision: Precision = "f32", threads: int | None = None) -> None:
         self._model = model
         self._threads = threads
-        self._generator: onnx.ModelProto | None = model.generator()
+        self._generator: onnx.ModelProto | None = generator_for(model, precision, halves=self.halves_in_graph)
         self._program: Program | None = None
         self._made_for: tuple[object, ...] = ()
         self._info = EngineInfo(
@@ -108,6 +110,10 @@ class BaseEngine(ABC):
             raise EngineError(f"{self} returned no stain: its output has values that are not finite (mean {check})")
         return stains
 
+    def stain_many(self, frames: Sequence[Given]) -> list[npt.NDArray[np.uint16]]:
+        """Stain frames one after the other: see `livestain.engine.protocol.Engine.stain_many`."""
+        return [self.stain(frame.image, frame.shade, frame.black, frame.offset) for frame in frames]
+
     def close(self) -> None:
         """Free the program and the weights; may be called twice."""
         self._program = None
@@ -117,9 +123,14 @@ class BaseEngine(ABC):
         return f"{self.backend} {self._info.version} ({self._info.precision}) for model {self._model.identity}"
 
     @classmethod
+    def unusable(cls) -> str:
+        """Return why this machine cannot use this library although it is installed; empty when it can."""
+        return ""
+
+    @classmethod
     @abstractmethod
-    def precisions(cls) -> tuple[Precision, ...]:
-        """Return what this machine computes in with this library, fastest first."""
+    def precisions(cls, model: Model) -> tuple[Precision, ...]:
+        """Return what this machine can compute this model in with this library, fastest first; blocks briefly."""
 
     @classmethod
     @abstractmethod

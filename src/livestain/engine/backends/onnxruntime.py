@@ -11,9 +11,12 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as states
 
 from livestain.contrast import Field
-from livestain.engine.backends.base import BaseEngine, Job, Precision, Program, Scalar
+from livestain.engine.backends.base import BaseEngine, Job, Program, Scalar
+from livestain.engine.generators import is_quantised
 from livestain.engine.graph import Wire
+from livestain.engine.protocol import Precision
 from livestain.frames import Counts
+from livestain.model import Model
 
 
 class OnnxRuntimeEngine(BaseEngine):
@@ -33,9 +36,9 @@ class OnnxRuntimeEngine(BaseEngine):
     )
 
     @classmethod
-    def precisions(cls) -> tuple[Precision, ...]:
-        """Return ``("f32",)``."""
-        return ("f32",)
+    def precisions(cls, model: Model) -> tuple[Precision, ...]:
+        """Return int8 where the model was quantised, and f32."""
+        return ("int8", "f32") if is_quantised(model) else ("f32",)
 
     @classmethod
     def version(cls) -> str:

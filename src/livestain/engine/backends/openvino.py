@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import io
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -14,9 +15,11 @@ from openvino import opset13
 from openvino.passes import ConstantFolding, Manager
 
 from livestain.contrast import Field, shade_shape
-from livestain.engine.backends.base import BaseEngine, Job, Precision, Program, Scalar
-from livestain.engine.cache import EngineCache, engine_key
+from livestain.engine.backends.base import BaseEngine, Job, Program, Scalar
+from livestain.engine.cache import EngineCache, Facts
+from livestain.engine.generators import is_quantised
 from livestain.engine.graph import SEAM, Wire
+from livestain.engine.protocol import Precision
 from livestain.errors import EngineFileError
 from livestain.frames import Counts
 from livestain.model import Model
@@ -52,9 +55,10 @@ class OpenVinoEngine(BaseEngine):
         self._cache = EngineCache.of(model)
 
     @classmethod
-    def precisions(cls) -> tuple[Precision, ...]:
-        """Return bf16 only where the CPU itself computes in it, and f32."""
-        return ("bf16", "f32") if "BF16" in _abilities() else ("f32",)
+    def precisions(cls, model: Model) -> tuple[Precision, ...]:
+        """Return int8 where the model was quantised, bf16 only where the CPU itself computes in it, and f32."""
+        able: tuple[Precision, ...] = ("bf16", "f32") if "BF16" in _abilities() else ("f32",)
+        return ("int8", *able) if is_quantised(model) else able
 
     @classmethod
     def version(cls) -> str:
@@ -69,6 +73,7 @@ class OpenVinoEngine(BaseEngine):
     def _compile(self, job: Job) -> Program:
         graph: bytes = job.graph.SerializeToString(deterministic=True)
         split = self._info.precision == "bf16"
+        found = hashlib.sha256(graph).hexdigest()
         read = functools.cache(lambda: _read(graph, job, split))
         parts: list[tuple[int, Precision]] = [(0, "f32"), (1, "bf16")] if split else [(0, "f32")]
         requests = [
@@ -76,7 +81,7 @@ class OpenVinoEngine(BaseEngine):
                 read,
                 part,
                 precision,
-                engine_key(graph, part, len(parts), job.shape, self.wire, *self._facts(precision)),
+                self._facts(precision) | {"graph": found, "part": part, "parts": len(parts), "shape": list(job.shape)},
             ).create_infer_request()
             for part, precision in parts
         ]
@@ -84,10 +89,18 @@ class OpenVinoEngine(BaseEngine):
             requests[1].set_input_tensor(requests[0].get_output_tensor(0))
         return _program(requests, (1, job.stains, *job.shape))
 
-    def _facts(self, precision: Precision) -> tuple[object, ...]:
+    def _facts(self, precision: Precision) -> dict[str, Any]:
         """Return what a compiled file depends on besides the graph."""
-        settings = sorted(self._settings(precision).items())
-        return self.backend, openvino.__version__, self.device(), _abilities(), settings
+        return {
+            "kind": "engine",
+            "backend": self.backend,
+            "version": openvino.__version__,
+            "device": [self.device(), *_abilities()],
+            "settings": self._settings(precision),
+            "precision": precision,
+            "wire": self.wire,
+            "model": self._model.identity,
+        }
 
     def _settings(self, precision: Precision) -> dict[str, Any]:
         settings: dict[str, Any] = {
@@ -101,20 +114,20 @@ class OpenVinoEngine(BaseEngine):
         return settings
 
     # Any in what follows: openvino has no types.
-    def _compiled(self, read: Callable[[], list[Any]], part: int, precision: Precision, key: str) -> Any:
+    def _compiled(self, read: Callable[[], list[Any]], part: int, precision: Precision, facts: Facts) -> Any:
         settings = self._settings(precision)
 
         def load(data: bytes) -> Any:
             try:
                 return _core().import_model(io.BytesIO(data), _DEVICE, settings)
             except RuntimeError as error:
-                raise EngineFileError(f"OpenVINO refuses the compiled engine {key}: {error}") from error
+                raise EngineFileError(f"OpenVINO refuses the compiled engine of {self}: {error}") from error
 
         def build() -> tuple[Any, bytes]:
             compiled = _core().compile_model(read()[part], _DEVICE, settings)
             return compiled, compiled.export_model().getvalue()
 
-        return self._cache.fetch(key, load, build)
+        return self._cache.fetch(facts, load, build)
 
 
 def _read(graph: bytes, job: Job, split: bool) -> list[Any]:
