@@ -19,7 +19,7 @@ from livestain.settings import INSTALL, Backend, is_installed
 _log = logging.getLogger(__name__)
 
 _AUTO: tuple[Backend, ...] = ("tensorrt", "openvino", "onnxruntime")
-"""The order of trial: the card first; of the CPU engines OpenVINO, which computes bf16 where it can, in half the time."""
+"""Tried in this order: the card first; of CPU engines OpenVINO, which computes bf16 where it can, in half the time."""
 
 
 def open_backend(
