@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tifffile
@@ -13,6 +14,7 @@ from livestain.settings import parse_settings
 from livestain.store.export import export_ome_tiff
 from livestain.store.read import open_run
 from tests.conftest import Livestain
+from tests.models import camera_frame, write_test_model
 
 
 def test_a_path_with_dots_records_and_reads(
@@ -61,14 +63,27 @@ def test_virtual_stains_are_not_shown_as_label_free_frames(
 def test_what_was_warned_of_stands_in_the_metadata_of_the_stains(
     livestain: Livestain, model_folder: Path, tmp_path: Path
 ) -> None:
-    from tests.models import camera_frame
-
     tifffile.imwrite(tmp_path / "unknown.tif", camera_frame((128, 128)))
     run = tmp_path / "run"
     livestain("demo", "--model", str(model_folder), "--images", str(tmp_path / "unknown.tif"), "--output", str(run))
     image = next((run / "stains").glob("*/p000.ome.zarr/zarr.json"))
     cautions = json.loads(image.read_text(encoding="utf-8"))["attributes"]["livestain"]["cautions"]
     assert any("pixel size is not known" in text for text in cautions)
+
+
+def test_a_model_whose_training_did_not_state_its_pixel_size_is_not_said_to_know_one(
+    livestain: Livestain, tmp_path: Path
+) -> None:
+    def unknown(rdf: dict[str, Any]) -> None:
+        rdf["config"]["livestain"]["training"] = {"pixel_um": {"": None}}
+
+    model = write_test_model(tmp_path / "model", edit=unknown)
+    run = tmp_path / "run"
+    camera = tmp_path / "unknown.tif"
+    tifffile.imwrite(camera, camera_frame((128, 128)))
+    done = livestain("demo", "--model", str(model), "--images", str(camera), "--output", str(run))
+    assert "trained on images that did not state theirs" in done.err
+    assert "trained at" not in done.err
 
 
 def test_a_backend_that_is_not_installed_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

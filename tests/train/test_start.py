@@ -21,7 +21,7 @@ from livestain.train.recipes import find_recipe
 from livestain.train.recipes.distill import stainer_of_model, teach
 from livestain.train.run import train
 from livestain.train.sources import find_sources
-from livestain.train.start import pixel_um_of, settings_to_start_at, start_at
+from livestain.train.start import settings_to_start_at, start_at
 from tests.train.pieces import QUICK, cells, write_cells
 
 PAIRED = QUICK.model_copy(update={"recipe": "paired", "learning_rate": 0.003})
@@ -99,9 +99,9 @@ def test_what_the_user_set_is_kept_and_the_rest_fits_the_teacher(teacher: Model)
 
 def test_a_pixel_size_that_was_not_stated_is_not_taken_from_the_card(teacher: Model) -> None:
     assert teacher.card.pixel_um == 1.0
-    assert pixel_um_of(teacher) is None
+    assert teacher.card.trained_pixel_um is None
     demo = read_model(shipped_models()["demo-nuclei-membrane"])
-    assert pixel_um_of(demo) == demo.card.pixel_um
+    assert demo.card.trained_pixel_um == demo.card.pixel_um
 
 
 def test_label_free_fields_and_a_teacher_are_enough(teacher: Model, tmp_path: Path) -> None:

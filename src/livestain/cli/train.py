@@ -132,14 +132,13 @@ def _load(
     from livestain.train.data import load_fields, load_known, load_pairs
     from livestain.train.inventory import pair_warnings, require_unswapped, table_of, warnings_of
     from livestain.train.sources import find_sources
-    from livestain.train.start import pixel_um_of
 
     names = list(stains) or (list(model.stains) if model else [])
     known = read_pairs(pairs, names or None) if pairs is not None else []
     sources = [] if label_free is None else find_sources(label_free, "label_free")
     stained = {name: find_sources(path, name) for name, path in stains.items()}
     _show(table_of(sources, stained, known))
-    pixel_um = pixel_um or (pixel_um_of(model) if model else None)
+    pixel_um = pixel_um or (model.card.trained_pixel_um if model else None)
     if label_free is None:
         fields, learned = load_pairs(known, names or list(known[0].truth), pixel_um), True
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field
@@ -66,3 +67,9 @@ class LivestainCard(Settings):
     limits: tuple[str, ...] = Field((), description="sentences: where the model is known to fail or was never tested")
     gate: GateFrame
     inverse: str | None = Field(None, description="file of the inverse generator, if there is one")
+
+    @property
+    def trained_pixel_um(self) -> float | None:
+        """The pixel size in training, um; None where the images did not state theirs (`pixel_um` is 1 then)."""
+        stated = self.training.get("pixel_um")
+        return None if isinstance(stated, Mapping) and not any(stated.values()) else self.pixel_um

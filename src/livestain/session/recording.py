@@ -151,7 +151,9 @@ class Recording:
             home.staining.set_switch(self._switch)
             home.staining.publish_from(self.publisher)
             if not self.sequence.pixel_um:
-                home.warn(f"the pixel size is not known: the model was trained at {home.model.card.pixel_um:g} um")
+                trained_um = home.model.card.trained_pixel_um
+                at = f"at {trained_um:g} um" if trained_um else "on images that did not state theirs"
+                home.warn(f"the pixel size is not known: the model was trained {at}")
         if home.folder is None:
             self._recorder = Passer(self.intake, self.sequence, on_first=self._prepare, on_end=self._finish)
         else:
@@ -268,10 +270,15 @@ class Recording:
         if home is None:
             return
         self._bytes_per_frame = frame.image.nbytes + 2 * frame.image.size * len(home.model.stains)
-        low, high = home.model.card.pixel_um_tolerated
-        if frame.pixel_um and not low <= frame.pixel_um <= high:
+        (low, high), trained_um = home.model.card.pixel_um_tolerated, home.model.card.trained_pixel_um
+        if frame.pixel_um and trained_um is None:
             home.warn(
-                f"pixel size {frame.pixel_um:g} um: the model was trained at {home.model.card.pixel_um:g} um "
+                f"pixel size {frame.pixel_um:g} um: the model was trained on images that did not state theirs, so "
+                "whether its stain is to be trusted here is not known"
+            )
+        elif frame.pixel_um and not low <= frame.pixel_um <= high:
+            home.warn(
+                f"pixel size {frame.pixel_um:g} um: the model was trained at {trained_um:g} um "
                 f"(tolerates {low:g} to {high:g}); its stain is not to be trusted here"
             )
         if home.folder is not None:

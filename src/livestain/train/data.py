@@ -23,12 +23,10 @@ from livestain.errors import FrameError, ImageError
 from livestain.evaluate.pairs import Pair
 from livestain.frames import Counts
 from livestain.train.sources import Source
+from livestain.train.unit import UNIT
 
 FULL_SCALE = 2.0
 """Brightness that the model calls 1.0, in typical nuclei of the group."""
-
-UNIT = 0.25
-"""Contrast of 8 median absolute deviations (times 1.4826): the unit of the renderer; 4 of them are clipped."""
 
 MADS = 32.0
 _SLOW_PX = 24.0

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from livestain.contrast import Field
-from livestain.train.data import UNIT
+from livestain.train.unit import UNIT
 
 STRIDE = 16
 """Height and width of the input are multiples of this: the stem halves once, the levels below three times."""

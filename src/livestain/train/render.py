@@ -16,7 +16,8 @@ from scipy import ndimage
 from livestain.contrast import Field
 from livestain.train.config import TrainConfig
 from livestain.train.crops import Batch, Sampler, make_batch, quiet_crop, turn
-from livestain.train.data import FULL_SCALE, UNIT, Fields
+from livestain.train.data import FULL_SCALE, Fields
+from livestain.train.unit import UNIT
 
 RENDERED = ("nuclei", "nucleus", "nuclear", "dapi", "hoechst", "dna", "nuc", "h2b")
 """Names of stains for which this renderer was drawn."""

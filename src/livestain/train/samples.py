@@ -13,7 +13,8 @@ from scipy import ndimage
 from torch import nn
 
 from livestain.contrast import Field
-from livestain.train.data import FULL_SCALE, UNIT, Fields
+from livestain.train.data import FULL_SCALE, Fields
+from livestain.train.unit import UNIT
 
 CROPS = 4
 KEPT = 20

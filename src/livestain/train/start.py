@@ -37,12 +37,6 @@ def settings_to_start_at(model: Model, given: Mapping[str, Any]) -> dict[str, An
     return {name: value for name, value in fitting.items() if name not in given}
 
 
-def pixel_um_of(model: Model) -> float | None:
-    """Return the pixel size that a model was trained at, um; None where its training images did not state theirs."""
-    stated = model.card.training.get("pixel_um")
-    return None if isinstance(stated, Mapping) and not any(stated.values()) else model.card.pixel_um
-
-
 def read_weights(model: Model) -> dict[str, Tensor]:
     """Return the weights of a model folder by their names."""
     return {

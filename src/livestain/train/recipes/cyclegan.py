@@ -34,10 +34,11 @@ from livestain.train.adversarial import (
 )
 from livestain.train.config import TrainConfig
 from livestain.train.crops import Batch
-from livestain.train.data import FULL_SCALE, UNIT
+from livestain.train.data import FULL_SCALE
 from livestain.train.losses import cycle_loss, discriminator_loss, gan_loss, identity_loss
 from livestain.train.pool import ImagePool
 from livestain.train.recipe import Recipe, Term, Turn
+from livestain.train.unit import UNIT
 
 EPOCHS = 60
 _CONSTANT_EPOCHS = 30
