@@ -70,7 +70,7 @@ def open_backend(
         if backend == "auto" and name == "tensorrt" and not is_installed(name):
             continue
         try:
-            adapter = _adapter(name)
+            adapter = find_adapter(name)
         except BackendMissingError as error:
             failures.append(error)
             continue
@@ -90,6 +90,30 @@ def open_backend(
                 engine.accept(gate, _reason(engine, backend, precision, absent, failures))
                 return engine
     raise type(failures[0])("; ".join(str(failure) for failure in failures)) from failures[0]
+
+
+def find_adapter(backend: Backend) -> type[BaseEngine]:
+    """Return the class that compiles with this library; nothing is compiled yet.
+
+    Raises
+    ------
+    BackendMissingError
+        The library is not installed or cannot be loaded.
+    """
+    try:
+        if backend == "openvino":
+            from livestain.engine.backends.openvino import OpenVinoEngine
+
+            return OpenVinoEngine
+        if backend == "tensorrt":
+            from livestain.engine.backends.tensorrt import TensorRtEngine
+
+            return TensorRtEngine
+        from livestain.engine.backends.onnxruntime import OnnxRuntimeEngine
+
+        return OnnxRuntimeEngine
+    except ImportError as error:  # also a library that is there and cannot be loaded
+        raise BackendMissingError(f"{backend} cannot be used ({error}); {INSTALL[backend]}") from error
 
 
 def open_engine(model: Model | Path | str, backend: Backend = "auto") -> StandaloneEngine:
@@ -116,23 +140,6 @@ def open_engine(model: Model | Path | str, backend: Backend = "auto") -> Standal
     """
     opened = model if isinstance(model, Model) else read_model(model)
     return StandaloneEngine(opened, open_backend(opened, backend))
-
-
-def _adapter(backend: Backend) -> type[BaseEngine]:
-    try:
-        if backend == "openvino":
-            from livestain.engine.backends.openvino import OpenVinoEngine
-
-            return OpenVinoEngine
-        if backend == "tensorrt":
-            from livestain.engine.backends.tensorrt import TensorRtEngine
-
-            return TensorRtEngine
-        from livestain.engine.backends.onnxruntime import OnnxRuntimeEngine
-
-        return OnnxRuntimeEngine
-    except ImportError as error:  # also a library that is there and cannot be loaded
-        raise BackendMissingError(f"{backend} cannot be used ({error}); {INSTALL[backend]}") from error
 
 
 def _precisions(adapter: type[BaseEngine], model: Model, precision: Precision | None) -> tuple[Precision, ...]:
