@@ -1,0 +1,134 @@
+"""The TensorRT engines of a model as files: what names one, and making it once."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from types import ModuleType
+from typing import Any
+
+from livestain.engine.build import Progress, Shapes, build_plan
+from livestain.engine.cache import EngineCache, EngineFile
+from livestain.engine.cost import FrameCost, frame_cost
+from livestain.engine.generators import generator_for
+from livestain.engine.graph import Bit, compose
+from livestain.engine.protocol import Precision
+from livestain.errors import EngineFileError, UserError
+from livestain.model import Model
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """One engine to make.
+
+    Attributes
+    ----------
+    precision, shapes, bit
+        What it computes in, the frame sizes that it takes, and what the camera delivers.
+    targets
+        Generations of cards, as `livestain.engine.build.targets_of` returns them; None: the card in this machine.
+    card
+        That card, as `livestain.engine.cuda.Gpu.current_target` names it with its driver; empty with ``targets``.
+    """
+
+    precision: Precision
+    shapes: Shapes
+    bit: Bit
+    targets: tuple[str, ...] | None
+    card: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An engine file; ``new`` unless it was there already; ``cost`` of a frame of the usual size, if it can be told."""
+
+    file: EngineFile
+    new: bool
+    cost: FrameCost | None
+
+
+def plan_facts(module: ModuleType, model: Model, graph: bytes, wish: Wish) -> dict[str, Any]:
+    """Return what an engine file of TensorRT depends on; ``graph`` is the runtime graph as it is compiled."""
+    return {
+        "kind": "engine",
+        "backend": "tensorrt",
+        "module": module.__name__,
+        "version": module.__version__,
+        "graph": hashlib.sha256(graph).hexdigest(),
+        "model": model.identity,
+        "precision": wish.precision,
+        "wire": "bytes",
+        "bit": wish.bit,
+        "targets": [wish.card] if wish.targets is None else list(wish.targets),
+        "shapes": wish.shapes.as_lists(),
+    }
+
+
+def make_engine_file(
+    module: ModuleType,
+    model: Model,
+    cache: EngineCache,
+    wish: Wish,
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Made:
+    """Return the engine file that was wished for; builds it unless it is there already; blocks.
+
+    Two processes that wish for the same build it once: the second one waits. What the card does with it nobody knows
+    yet: its notes have ``"gate": None``.
+
+    Parameters
+    ----------
+    module
+        ``tensorrt_rtx`` or ``tensorrt``.
+    model, cache
+        From `livestain.model.read_model`; where the file is to lie.
+    wish
+        Which engine.
+    force
+        Build it anew.
+    progress
+        As in `livestain.engine.build.build_plan`.
+
+    Raises
+    ------
+    UserError, ModelError, EngineError
+        As `livestain.engine.build.build_plan` and `livestain.engine.generators.generator_for`; or the file cannot be
+        written.
+    """
+    graph = compose(generator_for(model, wish.precision, halves=True), model.card.stride, "bytes", wish.bit)
+    facts = plan_facts(module, model, graph.SerializeToString(deterministic=True), wish)
+    cost = frame_cost(graph, wish.shapes.usual)
+    with cache.building(facts):
+        found = None if force else _sound(cache, facts)
+        if found is not None:
+            return Made(found, False, cost)
+        plan = build_plan(module, graph, targets=wish.targets, shapes=wish.shapes, bit=wish.bit, progress=progress)
+        notes = {
+            "built": time.time(),
+            "seconds": round(plan.seconds, 3),
+            "livestain": version("livestain"),
+            "log": plan.log,
+            "gate": None,
+        }
+        try:
+            return Made(cache.store(facts, plan.data, notes), True, cost)
+        except OSError as error:
+            raise UserError(
+                f"engine file of {len(plan.data) / 2**20:.1f} MiB cannot be written to {cache.folder}: "
+                f"{error.strerror or error}; make room there, or choose another folder (--output)"
+            ) from error
+
+
+def _sound(cache: EngineCache, facts: dict[str, Any]) -> EngineFile | None:
+    """Return the file of these facts if it is what its sidecar says; one that is not is built anew."""
+    try:
+        file = cache.find(facts)
+        if file is not None:
+            file.read()
+    except EngineFileError:
+        return None
+    return file
