@@ -6,6 +6,8 @@ from typing import ClassVar
 
 from livestain.engine.backends.base import BaseEngine
 from livestain.engine.graph import Wire
+from livestain.engine.tensorrt_module import find_here
+from livestain.errors import BackendMissingError, EngineLostError
 
 
 class TensorRtEngine(BaseEngine):
@@ -19,4 +21,8 @@ class TensorRtEngine(BaseEngine):
     @classmethod
     def unusable(cls) -> str:
         """Return why no card can be used."""
+        try:
+            find_here()
+        except (BackendMissingError, EngineLostError) as error:
+            return str(error)
         return "this version of livestain cannot run it yet"
