@@ -102,3 +102,10 @@ class StainerError(LivestainError, RuntimeError):
 
 class TrainingError(LivestainError, RuntimeError):
     """A training went wrong and was stopped; its last good checkpoint is kept."""
+
+
+def plain(error: BaseException) -> str:
+    """Return what an error of a library says, without its number: for our own messages."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error)

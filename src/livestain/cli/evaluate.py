@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from livestain.cli.options import BackendName
-from livestain.errors import UserError
+from livestain.errors import UserError, plain
 
 if TYPE_CHECKING:
     from livestain.evaluate.compare import Comparison
@@ -235,6 +235,6 @@ def _write(
     try:
         beside.write_text(document + "\n", encoding="utf-8", newline="\n")
     except OSError as error:
-        raise UserError(f"{beside} cannot be written ({error}): give another --output") from error
+        raise UserError(f"{beside} cannot be written ({plain(error)}): give another --output") from error
     write_report(output, judge, comparison, facts, colors)
     typer.echo(f"report: {output}", err=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from livestain.errors import plain
 from livestain.evaluate.weights import Tensors, lpips_file
 
 Maps = npt.NDArray[np.float32]
@@ -66,7 +67,7 @@ def load_lpips() -> Lpips | str:
     try:
         return Lpips(load_file(path))
     except (OSError, SafetensorError) as error:
-        return f"{path} cannot be read ({error}): livestain fetch-weights lpips"
+        return f"{path} cannot be read ({plain(error)}): livestain fetch-weights lpips"
 
 
 def _convolve(maps: Maps, kernel: Maps, bias: Maps, stride: int, pad: int) -> Maps:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from livestain.errors import ImageError
+from livestain.errors import ImageError, plain
 from livestain.evaluate.labels import Labels, read_labels
 from livestain.frames import Counts
 from livestain.images.opening import open_images
@@ -181,7 +181,7 @@ def read_table(path: Path, column: str) -> tuple[list[str], list[dict[str, str]]
             table = csv.DictReader(file)
             columns, lines = list(table.fieldnames or ()), list(table)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ImageError(f"table {path} cannot be read ({error}): save it as CSV, UTF-8, with commas") from error
+        raise ImageError(f"table {path} cannot be read ({plain(error)}): save it as CSV, UTF-8, with commas") from error
     if column not in columns:
         raise ImageError(f"table {path} has no column {column!r}: it has {', '.join(columns) or 'none'}")
     return columns, lines

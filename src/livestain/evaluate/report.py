@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from livestain.errors import UserError
+from livestain.errors import UserError, plain
 from livestain.evaluate.compare import Comparison, Result
 from livestain.evaluate.judge import Judge
 from livestain.evaluate.panels import Panel, draw_panels
@@ -72,7 +72,7 @@ def write_report(
     try:
         path.write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
-        raise UserError(f"report {path} cannot be written ({error}): give another --output") from error
+        raise UserError(f"report {path} cannot be written ({plain(error)}): give another --output") from error
     return path
 
 

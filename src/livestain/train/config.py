@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from livestain.errors import UserError
+from livestain.errors import UserError, plain
 from livestain.settings import Settings
 
 Preset = Literal["quick", "standard", "paper"]
@@ -81,7 +81,9 @@ def read_config(path: Path | None, defaults: Mapping[str, Any], chosen: Mapping[
         where = f"{path}: " if path is not None and name.split(".")[0] not in chosen else ""
         if first["type"] == "extra_forbidden":
             raise UserError(f"{where}there is no setting {name}: {', '.join(TrainConfig.model_fields)}") from None
-        raise UserError(f"{where}setting {name} = {first['input']!r} is not possible: {first['msg']}") from None
+        raise UserError(
+            f"{where}setting {name} = {first['input']!r} is not possible: {first['msg'].removeprefix('Value error, ')}"
+        ) from None
 
 
 def require_new(output: Path) -> None:
@@ -97,4 +99,4 @@ def read_toml(path: Path | None) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UserError(f"settings {path} cannot be read: {error}; a TOML file is needed") from None
+        raise UserError(f"settings {path} cannot be read: {plain(error)}; a TOML file is needed") from None

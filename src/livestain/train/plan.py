@@ -160,6 +160,7 @@ def _require_room(config: TrainConfig, need: Need, steps: Mapping[str, int], out
     free_memory, free_disk = require_memory(memory, config), require_disk(disk, output.parent)
     say(
         f"{need.step_s * 1e3:.0f} ms a step: {', '.join(f'{stage} {n}' for stage, n in steps.items())} steps, about "
-        f"{total_s / 60:.0f} min, then choice and export; {memory / MIB:.0f} MiB of memory ({free_memory / MIB:.0f} free), "
+        f"{total_s / 60:.0f} min, then choice and export; "
+        f"{memory / MIB:.0f} MiB of memory ({free_memory / MIB:.0f} free), "
         f"{disk / MIB:.0f} MiB of disk ({free_disk / MIB:.0f} free)"
     )
