@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -16,9 +17,12 @@ from livestain.contrast import Field, require_stainable, shade_shape
 from livestain.engine.generators import generator_for
 from livestain.engine.graph import Bit, Wire, compose
 from livestain.engine.protocol import EngineInfo, GateResult, Given, Precision
+from livestain.engine.tiles import plan_tiles, stain_in_tiles, tile_step
 from livestain.errors import EngineError, EngineMemoryError, FrameError
 from livestain.frames import Counts
 from livestain.model import Model
+
+_log = logging.getLogger(__name__)
 
 Scalar = npt.NDArray[np.float32]
 
@@ -27,6 +31,9 @@ Program = Callable[[Counts, Field, Scalar, Scalar], tuple[npt.NDArray[np.uint16]
 
 _NO_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory")
 """How C++ (two compilers) and the arena of ONNX Runtime say that there is no memory."""
+
+_LEAST_TILE_PX = 256
+"""No tile has less than this between its two halos: below, most of the work would be done twice."""
 
 _UNCHECKED = GateResult(math.nan, math.nan, math.nan, passed=False)
 
@@ -69,6 +76,7 @@ class BaseEngine(ABC):
         self._generator: onnx.ModelProto | None = generator_for(model, precision, halves=self.halves_in_graph)
         self._program: Program | None = None
         self._made_for: tuple[object, ...] = ()
+        self._tile_px: dict[tuple[int, int], int] = {}
         self._info = EngineInfo(
             backend=self.backend,
             version=self.version(),
@@ -97,15 +105,41 @@ class BaseEngine(ABC):
         self.stain(grey, np.full(shade_shape(shape), 1 / 128, np.float32), 0.0, 1.0)
 
     def stain(self, image: Counts, shade: Field, black: float, offset: float) -> npt.NDArray[np.uint16]:
-        """Stain one frame: see `livestain.engine.protocol.Engine.stain`."""
+        """Stain one frame: see `livestain.engine.protocol.Engine.stain`.
+
+        Where the device has too little memory for the whole frame, it is stained in overlapping tiles, to the same
+        stain, and so are all frames of its shape from then on.
+        """
         require_stainable(image)
         _require_shade(image, shade, black, offset)
+        frame, shape = Given(image, shade, black, offset), (image.shape[0], image.shape[1])
+        side = known = self._tile_px.get(shape, 0)
+        while True:
+            try:
+                stains = self._stain_in_tiles(frame, shape, side) if side else self._stain_whole(frame)
+            except EngineMemoryError:
+                side = (side or max(shape)) // 2
+                if side < 2 * self._model.card.halo + _LEAST_TILE_PX:
+                    raise
+            else:
+                break
+        if side != known:
+            self._tile_px[shape] = side
+            _log.warning("%s has too little memory for %s px: stained in tiles of up to %d px", self, shape, side)
+        return stains
+
+    def _stain_in_tiles(self, frame: Given, shape: tuple[int, int], side: int) -> npt.NDArray[np.uint16]:
+        card = self._model.card
+        tiles = plan_tiles(shape, side, card.halo, tile_step(card.stride))
+        return stain_in_tiles(self._stain_whole, frame, tiles, len(self._model.stains))
+
+    def _stain_whole(self, frame: Given) -> npt.NDArray[np.uint16]:
         failures: tuple[type[Exception], ...] = (MemoryError, *self.library_errors)
         try:
-            program = self._program_for(image)
-            stains, check = program(image, shade, _scalar(black), _scalar(offset))
+            program = self._program_for(frame.image)
+            stains, check = program(frame.image, frame.shade, _scalar(frame.black), _scalar(frame.offset))
         except failures as error:
-            raise self._failure(image, error) from error
+            raise self._failure(frame.image, error) from error
         if not math.isfinite(check):
             raise EngineError(f"{self} returned no stain: its output has values that are not finite (mean {check})")
         return stains
