@@ -1,0 +1,1 @@
+"""How fast this machine stains, what limits it, and how far that is from what the machine can do."""
