@@ -148,6 +148,11 @@ class LoadedPlan:
         self._context: Any = None
         self._cache: Any = None
 
+    def frame_sizes(self) -> list[list[int]]:
+        """Return the least, the usual and the largest [Y, X] that it takes, px."""
+        first = 1 if tuple(self._engine.get_tensor_shape("frame"))[-1] == 2 else 2
+        return [list(shape)[first : first + 2] for shape in self._engine.get_tensor_profile_shape("frame", 0)]
+
     def prepare(self, cache: bytes | None) -> bool:
         """Make the context; returns whether ``cache``, kernels that an earlier run compiled, was of use.
 

@@ -110,9 +110,9 @@ class BaseEngine(ABC):
         Where the device has too little memory for the whole frame, it is stained in overlapping tiles, to the same
         stain, and so are all frames of its shape from then on.
         """
-        require_stainable(image)
-        _require_shade(image, shade, black, offset)
-        frame, shape = Given(image, shade, black, offset), (image.shape[0], image.shape[1])
+        frame = Given(image, shade, black, offset)
+        require_given(frame)
+        shape = (image.shape[0], image.shape[1])
         side = known = self._tile_px.get(shape, 0)
         while True:
             try:
@@ -137,11 +137,10 @@ class BaseEngine(ABC):
         failures: tuple[type[Exception], ...] = (MemoryError, *self.library_errors)
         try:
             program = self._program_for(frame.image)
-            stains, check = program(frame.image, frame.shade, _scalar(frame.black), _scalar(frame.offset))
+            stains, check = program(frame.image, frame.shade, scalar(frame.black), scalar(frame.offset))
         except failures as error:
             raise self._failure(frame.image, error) from error
-        if not math.isfinite(check):
-            raise EngineError(f"{self} returned no stain: its output has values that are not finite (mean {check})")
+        self._require_finite(check)
         return stains
 
     def stain_many(self, frames: Sequence[Given]) -> list[npt.NDArray[np.uint16]]:
@@ -180,6 +179,10 @@ class BaseEngine(ABC):
     def _compile(self, job: Job) -> Program:
         """Return a program for this job; may raise `library_errors` and `MemoryError`."""
 
+    def _require_finite(self, check: float) -> None:
+        if not math.isfinite(check):
+            raise EngineError(f"{self} returned no stain: its output has values that are not finite (mean {check})")
+
     def _failure(self, image: Counts, error: Exception) -> EngineError:
         text = " ".join(str(error).split())[:300]
         if isinstance(error, MemoryError) or any(words in text for words in _NO_MEMORY):
@@ -201,7 +204,10 @@ class BaseEngine(ABC):
         return self._program
 
 
-def _require_shade(image: Counts, shade: Field, black: float, offset: float) -> None:
+def require_given(frame: Given) -> None:
+    """Raise `FrameError` unless an engine can stain what it was given."""
+    image, shade, black, offset = frame.image, frame.shade, frame.black, frame.offset
+    require_stainable(image)
     wanted = shade_shape((image.shape[0], image.shape[1]))
     if shade.shape != wanted or shade.dtype != np.float32:
         raise FrameError(
@@ -212,5 +218,6 @@ def _require_shade(image: Counts, shade: Field, black: float, offset: float) -> 
         raise FrameError(f"shade, black ({black}) or offset ({offset}) is not finite: estimate the background again")
 
 
-def _scalar(value: float) -> Scalar:
+def scalar(value: float) -> Scalar:
+    """Return what the runtime graph takes for one number: (1, 1, 1, 1) float32."""
     return np.full((1, 1, 1, 1), value, np.float32)
