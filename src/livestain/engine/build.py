@@ -6,6 +6,8 @@ a property of the graph (strongly typed), so nothing here chooses one.
 
 from __future__ import annotations
 
+import importlib
+import re
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -20,7 +22,8 @@ import onnx
 from livestain.contrast import shade_shape
 from livestain.engine.cost import frame_cost
 from livestain.engine.graph import Bit
-from livestain.errors import EngineError, EngineMemoryError, ModelError, UserError
+from livestain.engine.tensorrt_module import MODULES
+from livestain.errors import BackendMissingError, EngineError, EngineMemoryError, ModelError, UserError
 from livestain.frames import MIN_SIDE_PX
 from livestain.settings import INSTALL, is_installed
 
@@ -38,6 +41,7 @@ LARGEST_CARD_BYTES = 96 << 30
 
 _LOOK_S = 0.1
 _NO_DRIVER = "CUDA driver version is insufficient"
+_UNABLE = re.compile(r"Cannot compile for target\(s\) (.+?), because the model contains HW-specific datatypes")
 _NO_MEMORY = ("OutOfMemory", "out of memory", "insufficient memory")
 
 
@@ -64,6 +68,10 @@ class Shapes:
         """Return the shapes of an engine for one size."""
         return cls(size, size, size)
 
+    def take(self, size: Size) -> bool:
+        """Say whether an engine of these shapes takes frames of this size."""
+        return all(a <= side <= b for a, side, b in zip(self.smallest, size, self.largest, strict=True))
+
     def as_lists(self) -> list[list[int]]:
         """Return what the facts of an engine say: smallest, usual and largest [Y, X]."""
         return [list(self.smallest), list(self.usual), list(self.largest)]
@@ -86,6 +94,23 @@ class BuiltPlan:
     data: bytes
     seconds: float
     log: tuple[str, ...]
+
+
+def load_builder() -> ModuleType:
+    """Return the first of NVIDIA's modules that is installed; it need not find a card.
+
+    Raises
+    ------
+    BackendMissingError
+        None is installed, or (mostly on Windows) a library inside does not load.
+    """
+    missing = []
+    for name in MODULES:
+        try:
+            return importlib.import_module(name)
+        except (ImportError, OSError) as error:
+            missing.append(f"{name}: {error}")
+    raise BackendMissingError(f"TensorRT cannot be loaded ({'; '.join(missing)}); {INSTALL['tensorrt']}")
 
 
 def targets_of(module: ModuleType, names: Sequence[str]) -> tuple[str, ...]:
@@ -239,6 +264,8 @@ class _Job:
                 f"{name} finds no NVIDIA driver that it can use, so it cannot build for the card in this machine: "
                 f"install a newer driver, or name the cards, such as --targets {','.join(GENERATIONS)}"
             )
+        if unable := _UNABLE.search(text):
+            return UserError(f"{name} cannot build for {unable[1]}, which does not compute in this precision: {text}")
         if any(words in text for words in _NO_MEMORY):
             return EngineMemoryError(f"{name} has too little memory to build for {_px(self.shapes.largest)}: {text}")
         return EngineError(f"{name} could not build the engine: {text}")

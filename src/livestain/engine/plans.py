@@ -15,7 +15,7 @@ from livestain.engine.cost import FrameCost, frame_cost
 from livestain.engine.generators import generator_for
 from livestain.engine.graph import Bit, compose
 from livestain.engine.protocol import Precision
-from livestain.errors import EngineFileError, UserError
+from livestain.errors import EngineFileError, UserError, plain
 from livestain.model import Model
 
 
@@ -119,7 +119,7 @@ def make_engine_file(
         except OSError as error:
             raise UserError(
                 f"engine file of {len(plan.data) / 2**20:.1f} MiB cannot be written to {cache.folder}: "
-                f"{error.strerror or error}; make room there, or choose another folder (--output)"
+                f"{plain(error)}; make room there, or choose another folder (--output)"
             ) from error
 
 
