@@ -1,0 +1,97 @@
+"""The card as its driver tells it: clocks, temperature, memory in use, and what held the clocks down."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+
+_TOOL = "nvidia-smi"
+_ASKED = (
+    "name", "driver_version", "memory.used", "memory.total", "clocks.sm", "clocks.max.sm", "clocks.mem",
+    "temperature.gpu", "power.draw", "pcie.link.gen.current", "pcie.link.width.current",
+    "clocks_throttle_reasons.active",
+)  # fmt: skip
+_EVERY_MS = 500
+HELD_DOWN = {
+    0x4: "power limit",
+    0x8: "hardware slowdown",
+    0x20: "too warm (driver)",
+    0x40: "too warm (hardware)",
+    0x80: "power supply",
+}
+"""Bits of the driver's reasons that say that a card was slower than it could be; the others say that it was idle."""
+
+
+def card_state() -> Row:
+    """Return what the driver says now; why not, where it says nothing."""
+    tool = shutil.which(_TOOL)
+    if tool is None:
+        return {_TOOL: "not there"}
+    try:
+        said = subprocess.run(_command(tool), capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        return {_TOOL: str(error)}
+    return next(_states(said.splitlines()), {_TOOL: said[:200]})
+
+
+@contextmanager
+def watched(folder: Path) -> Iterator[Row]:
+    """Yield a row that says, after the block, how the card ran meanwhile; empty where nobody tells."""
+    found: Row = {}
+    tool = shutil.which(_TOOL)
+    if tool is None:
+        yield found
+        return
+    path = folder / "card.csv"
+    with path.open("w", encoding="utf-8") as file:
+        watcher = subprocess.Popen([*_command(tool), f"--loop-ms={_EVERY_MS}"], stdout=file, stderr=subprocess.DEVNULL)
+        try:
+            yield found
+        finally:
+            watcher.terminate()
+            watcher.wait()
+    found.update(summarise(path.read_text("utf-8").splitlines()))
+
+
+def summarise(lines: Sequence[str]) -> Row:
+    """Return the range of clocks, the highest temperature and memory, and what held the clocks down, of many lines."""
+    states = list(_states(lines))
+    if not states:
+        return {}
+    reasons = 0
+    for state in states:
+        reasons |= _number(state["clocks_throttle_reasons.active"])
+    clocks = [_number(state["clocks.sm"]) for state in states]
+    return {
+        "sm_mhz": [min(clocks), max(clocks)],
+        "temperature_c": max(_number(state["temperature.gpu"]) for state in states),
+        "memory_used_mib": max(_number(state["memory.used"]) for state in states),
+        "held_down_by": [words for bit, words in HELD_DOWN.items() if reasons & bit],
+        "n": len(states),
+    }
+
+
+def _command(tool: str) -> list[str]:
+    return [tool, f"--query-gpu={','.join(_ASKED)}", "--format=csv,noheader", "--id=0"]
+
+
+def _states(lines: Sequence[str]) -> Iterator[Row]:
+    for line in lines:
+        values = [each.strip() for each in line.split(",")]
+        if len(values) == len(_ASKED):  # the last line may be half a one
+            yield dict(zip(_ASKED, values, strict=True))
+
+
+def _number(text: str) -> int:
+    """``"1980 MHz"`` -> 1980, ``"0x0000000000000004"`` -> 4, ``"[N/A]"`` -> 0."""
+    first = text.split()[0] if text else ""
+    try:
+        return int(first, 0)
+    except ValueError:
+        return 0
