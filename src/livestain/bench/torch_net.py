@@ -107,14 +107,15 @@ def _pads(attributes: Attributes) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def _resize(attributes: Attributes, constants: list[Tensor | None]) -> Callable[[list[Any]], Any] | None:
-    """Nearest doubling, as torch has it: asymmetric, rounded down."""
-    scales = constants[2] if len(constants) == 3 else None
-    way = attributes.get("coordinate_transformation_mode"), attributes.get("nearest_mode", b"round_prefer_floor")
-    whole = scales is not None and len(scales) == 4 and bool((scales == scales.round()).all())
-    # Whole scales: where rounding is not down, asymmetric places are still below the next half.
-    if attributes.get("mode", b"nearest") != b"nearest" or way != (b"asymmetric", b"floor") or not whole:
+    """Nearest, asymmetric, rounded down, as torch has it; halves rounded down are the same for doubling."""
+    scales = constants[2].tolist() if len(constants) == 3 and constants[2] is not None else []
+    rounding = attributes.get("nearest_mode", b"round_prefer_floor")
+    down = rounding == b"floor" or (rounding == b"round_prefer_floor" and set(scales) <= {1, 2})
+    asymmetric = attributes.get("coordinate_transformation_mode") == b"asymmetric"
+    whole = len(scales) == 4 and scales[:2] == [1, 1] and all(scale == round(scale) for scale in scales)
+    if attributes.get("mode", b"nearest") != b"nearest" or not (asymmetric and down and whole):
         return None
-    factors = tuple(float(scale) for scale in scales[2:])  # type: ignore[index]
+    factors = scales[2], scales[3]
     return lambda values: functional.interpolate(values[0], scale_factor=factors, mode="nearest")
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from livestain.cli.bench import bench
 from livestain.cli.build_engine import build_engine
 from livestain.cli.demo import demo
 from livestain.cli.evaluate import evaluate
@@ -38,6 +39,7 @@ app.command(short_help="Write a run as OME-TIFF, for Fiji and others.")(export)
 app.command(short_help="Make a model from your own images, without pairs.")(train)
 app.command(short_help="Compile a model before it is needed, also for other cards.")(build_engine)
 app.command(short_help="Compare virtual stains with measured ones.")(evaluate)
+app.command(short_help="Measure how fast this machine stains, and what limits it.")(bench)
 app.command(short_help="Fetch the weights of LPIPS (64 MB, once).")(fetch_weights)
 
 
