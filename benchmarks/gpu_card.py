@@ -15,8 +15,10 @@ _TOOL = "nvidia-smi"
 _ASKED = (
     "name", "driver_version", "memory.used", "memory.total", "clocks.sm", "clocks.max.sm", "clocks.mem",
     "temperature.gpu", "power.draw", "pcie.link.gen.current", "pcie.link.width.current",
-    "clocks_throttle_reasons.active",
 )  # fmt: skip
+_REASONS = ("clocks_event_reasons.active", "clocks_throttle_reasons.active")
+"""The same by its new name and by the one that older drivers know."""
+
 _EVERY_MS = 500
 HELD_DOWN = {
     0x4: "power limit",
@@ -33,24 +35,33 @@ def card_state() -> Row:
     tool = shutil.which(_TOOL)
     if tool is None:
         return {_TOOL: "not there"}
-    try:
-        said = subprocess.run(_command(tool), capture_output=True, text=True, timeout=20, check=True).stdout
-    except (OSError, subprocess.SubprocessError) as error:
-        return {_TOOL: str(error)}
-    return next(_states(said.splitlines()), {_TOOL: said[:200]})
+    said = ""
+    for reasons in _REASONS:
+        try:
+            asked = subprocess.run(_command(tool, reasons), capture_output=True, text=True, timeout=20, check=False)
+        except (OSError, subprocess.SubprocessError) as error:
+            return {_TOOL: str(error)}
+        for state in _states(asked.stdout.splitlines()):
+            return {**state, "reasons by": reasons}
+        said = asked.stdout + asked.stderr
+    return {_TOOL: " ".join(said.split())[:200]}
 
 
 @contextmanager
-def watched(folder: Path) -> Iterator[Row]:
-    """Yield a row that says, after the block, how the card ran meanwhile; empty where nobody tells."""
+def watched(folder: Path, before: Row) -> Iterator[Row]:
+    """Yield a row that says, after the block, how the card ran meanwhile; empty where nobody tells.
+
+    ``before`` is what `card_state` returned.
+    """
     found: Row = {}
-    tool = shutil.which(_TOOL)
-    if tool is None:
+    tool, reasons = shutil.which(_TOOL), before.get("reasons by")
+    if tool is None or reasons is None:
         yield found
         return
     path = folder / "card.csv"
+    command = [*_command(tool, reasons), f"--loop-ms={_EVERY_MS}"]
     with path.open("w", encoding="utf-8") as file:
-        watcher = subprocess.Popen([*_command(tool), f"--loop-ms={_EVERY_MS}"], stdout=file, stderr=subprocess.DEVNULL)
+        watcher = subprocess.Popen(command, stdout=file, stderr=subprocess.DEVNULL)
         try:
             yield found
         finally:
@@ -66,7 +77,7 @@ def summarise(lines: Sequence[str]) -> Row:
         return {}
     reasons = 0
     for state in states:
-        reasons |= _number(state["clocks_throttle_reasons.active"])
+        reasons |= _number(state["reasons"])
     clocks = [_number(state["clocks.sm"]) for state in states]
     return {
         "sm_mhz": [min(clocks), max(clocks)],
@@ -77,15 +88,15 @@ def summarise(lines: Sequence[str]) -> Row:
     }
 
 
-def _command(tool: str) -> list[str]:
-    return [tool, f"--query-gpu={','.join(_ASKED)}", "--format=csv,noheader", "--id=0"]
+def _command(tool: str, reasons: str) -> list[str]:
+    return [tool, f"--query-gpu={','.join((*_ASKED, reasons))}", "--format=csv,noheader", "--id=0"]
 
 
 def _states(lines: Sequence[str]) -> Iterator[Row]:
     for line in lines:
         values = [each.strip() for each in line.split(",")]
-        if len(values) == len(_ASKED):  # the last line may be half a one
-            yield dict(zip(_ASKED, values, strict=True))
+        if len(values) == len(_ASKED) + 1:  # the last line may be half a one
+            yield dict(zip((*_ASKED, "reasons"), values, strict=True))
 
 
 def _number(text: str) -> int:

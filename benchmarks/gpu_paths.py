@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from gpu_clock import Call, interleave
@@ -11,7 +12,7 @@ from gpu_limits import MIB, Rates, measure_rates, warm
 from gpu_work import WARM, Precision, build, call_of, capture, cost, frame_counts, on_device
 from torch import Tensor, nn
 
-Row = dict[str, object]
+Row = dict[str, Any]
 Paths = dict[tuple[str, Precision], Call]
 
 
@@ -46,7 +47,7 @@ def path_rows(
             continue
         found = times[f"{row['road']} {row['precision']}"].numbers()
         row.update(found)
-        limits = rates.least_ms(work, row["precision"])  # type: ignore[arg-type]  # rows hold anything
+        limits = rates.least_ms(work, row["precision"])
         row.update(**limits, times_the_limit=found["in_a_row_ms"] / limits["limit_ms"])
     rows += [{"precision": key, **difference(answers[key], answers["f32"])} for key in precisions if key != "f32"]
     rows.append({"what": "work of a frame", "gflop": work.flop / 1e9, "values_moved": work.moved, **_words(rates)})
@@ -74,7 +75,7 @@ def add_road(
         rows.append({"road": road, "precision": precision, "reason": " ".join(str(error).split())[:400]})
 
 
-def with_peak(rows: list[Row], key: tuple[str, Precision], device: str, make: Callable[[], object]) -> object:
+def with_peak(rows: list[Row], key: tuple[str, Precision], device: str, make: Callable[[], Any]) -> Any:
     """Call and add the row of this road with the memory that the call took beyond what was there before, MiB."""
     row: Row = {"road": key[0], "precision": key[1]}
     if device == "cuda":

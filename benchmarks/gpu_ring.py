@@ -17,7 +17,7 @@ from gpu_calls import Bytes, Calls, TorchCalls
 from gpu_clock import spread
 from torch import Tensor
 
-Row = dict[str, object]
+Row = dict[str, Any]
 Launch = Callable[[Tensor, Tensor, Any], None]
 
 PLACES = 3

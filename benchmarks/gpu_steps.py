@@ -153,17 +153,30 @@ def ring(px: int) -> Callable[[Setup], list[Row]]:
     return take
 
 
+def engine(px: int) -> Callable[[Setup], list[Row]]:
+    """Return the step that measures livestain's own engine."""
+
+    def take(setup: Setup) -> list[Row]:
+        from gpu_engine import engine_rows
+
+        return engine_rows(_ENGINES / MODELS[0], setup.side(px), setup.device, setup.seconds(8.0))
+
+    return take
+
+
 STEPS: dict[str, Step] = {
     "versions": Step(versions, 15),
     "limits": Step(limits, 45),
     "gate": Step(gate, 30),
     "tensorrt": Step(tensorrt, 30),
-    "ring-2048": Step(ring(2048), 90),
+    "engine-2048": Step(engine(2048), 60),
+    "engine-512": Step(engine(512), 45),
+    "ring-2048": Step(ring(2048), 110),
     "paths-2048": Step(live_paths(2048), 120),
     "paths-512": Step(live_paths(512), 100),
-    "ring-512": Step(ring(512), 75),
+    "ring-512": Step(ring(512), 90),
     "paper-512": Step(papers_paths(512), 70),
-    "paper-2048": Step(papers_paths(2048), 80),
+    "paper-2048": Step(papers_paths(2048), 100),
 }
 
 
@@ -178,7 +191,7 @@ def answer(name: str, device: str, quick: bool, path: Path) -> None:
     except (ImportError, RuntimeError) as error:
         path.write_text(json.dumps({"stop": _words(error)}), encoding="utf-8")
         return
-    with watched(path.parent) as found["during"]:
+    with watched(path.parent, found["before"]) as found["during"]:
         try:
             found["rows"] = STEPS[name].take(Setup(device, quick))
         except Exception as error:  # noqa: BLE001 - the edge of the process: the reason stands in the results

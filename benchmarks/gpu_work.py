@@ -25,7 +25,7 @@ MEAN_COUNTS = 2000.0
 WARM = 12
 
 
-class StainFrame(nn.Module):
+class StainFrame(nn.Module):  # type: ignore[misc]  # torch is not looked into
     """The runtime graph in torch: (1, 1, Y, X) camera counts -> (1, S, Y, X) counts, both uint16 bits in an int16.
 
     As `livestain.engine.graph` has it, for sides that are multiples of the stride: contrast and quantising in float32,
@@ -66,7 +66,8 @@ def papers_generator(width: int = 64) -> nn.Module:
 def build(make: Callable[[], nn.Module], precision: Precision, side: int, device: str) -> StainFrame:
     """Return what stains frames of this side on the device."""
     net = make().to(device, DTYPES[precision], memory_format=torch.channels_last)
-    return StainFrame(net, side).to(device)
+    module: StainFrame = StainFrame(net, side).to(device)
+    return module
 
 
 def call_of(module: Callable[[Tensor], Tensor], precision: Precision) -> Callable[[Tensor], Tensor]:
