@@ -16,7 +16,7 @@ import pytest
 import useq
 
 from livestain.engine.opening import open_backend
-from livestain.engine.protocol import Engine
+from livestain.engine.protocol import Engine, Given
 from livestain.frames import Key
 from livestain.session.intake import Facts, Place, Sequence
 from livestain.session.session import Session
@@ -141,9 +141,10 @@ FACTS = Facts(time_s=0.0, exposure_ms=10.0, pixel_um=0.65, stage_um=(0.0, 0.0, 0
 class EngineForTests:
     """An engine whose `stain` a test may slow down, stop or break; as `openvino` does it otherwise."""
 
-    def __init__(self, engine: Engine, before: Callable[[int], object]) -> None:
+    def __init__(self, engine: Engine, before: Callable[[int], object], group: int = 1) -> None:
         self._engine, self._before = engine, before
         self._number = 0
+        self.group = group
         self.info = engine.info
         self.warm_up, self.close = engine.warm_up, engine.close
 
@@ -152,11 +153,14 @@ class EngineForTests:
         self._before(self._number)
         return self._engine.stain(*passed)
 
+    def stain_many(self, frames: list[Given]) -> list[npt.NDArray[np.uint16]]:
+        return [self.stain(frame.image, frame.shade, frame.black, frame.offset) for frame in frames]
 
-def break_engine(monkeypatch: pytest.MonkeyPatch, before: Callable[[int], object]) -> None:
+
+def break_engine(monkeypatch: pytest.MonkeyPatch, before: Callable[[int], object], group: int = 1) -> None:
     """Call ``before(n)`` ahead of the n-th stain of each engine (n = 1, 2, ...); only with ``isolate=False``."""
 
     def opened(*passed: Any, **named: Any) -> EngineForTests:
-        return EngineForTests(open_backend(*passed, **named), before)
+        return EngineForTests(open_backend(*passed, **named), before, group)
 
     monkeypatch.setattr("livestain.stainer.loop.open_backend", opened)

@@ -58,12 +58,12 @@ class Backlog:
 
     def oldest(self) -> Key | None:
         """Return the recorded plane without a stain that is first in time; None when there is none."""
-        found: Key | None = None
-        for p in sorted(self._states):
-            key = self._oldest_of(p)
-            if key is not None and (found is None or (key.t, key.z) < (found.t, found.z)):
-                found = key
-        return found
+        return next(iter(self.oldest_few(1)), None)
+
+    def oldest_few(self, count: int) -> list[Key]:
+        """Return the first ``count`` of them in time, or as many as there are: by t, then z, then position."""
+        found = [key for p in self._states for key in self._oldest_of(p, count)]
+        return sorted(found, key=lambda key: (key.t, key.z, key.p))[:count]
 
     def waiting(self) -> Iterator[Key]:
         """Yield every recorded plane without a stain, position by position."""
@@ -78,20 +78,21 @@ class Backlog:
             for t, z in np.argwhere((state & _RAW > 0) & ~stained):
                 yield Key(p, int(t), int(z))
 
-    def _oldest_of(self, p: int) -> Key | None:
+    def _oldest_of(self, p: int, count: int) -> list[Key]:
         state, low = self._states[p], self._low[p]
         step = max(1, 4096 // state.shape[1])
-        while low < len(state):
+        found: list[Key] = []
+        while low < len(state) and len(found) < count:
             rows = state[low : low + step]
             hits = np.flatnonzero(rows == _RAW)
-            if hits.size:
-                t, z = divmod(int(hits[0]), state.shape[1])
-                return Key(p, low + t, z)
+            for hit in hits[: count - len(found)]:
+                t, z = divmod(int(hit), state.shape[1])
+                found.append(Key(p, low + t, z))
             # Only wholly finished rows move the mark: others may still be recorded.
             if np.all(rows & (_RAW | _DONE) == _RAW | _DONE) and self._low[p] == low and low + step <= len(state):
                 self._low[p] = low + step
             low += step
-        return None
+        return found
 
     def _change(self, key: Key, after: np.uint8) -> None:
         state = self._at(key)

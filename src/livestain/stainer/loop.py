@@ -8,8 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,18 +17,19 @@ import numpy.typing as npt
 from livestain.contrast import check_input, require_stainable
 from livestain.engine.opening import open_backend
 from livestain.engine.protocol import Engine
-from livestain.errors import EngineError, FrameError, StainerError, StoreError
+from livestain.errors import EngineError, EngineLostError, EngineMemoryError, FrameError, StainerError, StoreError
 from livestain.frames import MIN_SIDE_PX, Counts, InputCheck, Key
 from livestain.model.read import Model, read_model
 from livestain.stainer.backlog import Backlog
 from livestain.stainer.half import half_size
 from livestain.stainer.job import Geometry, Job, Message
+from livestain.stainer.raw import RawPlanes
+from livestain.stainer.ready import ReadyPlane, make_ready, stain_together
 from livestain.stainer.shades import Shade, Shades
 from livestain.stainer.slots import Array, Slot, Tag, frame_parts, result_parts
 from livestain.stainer.switch import OFF, Switch
 from livestain.stainer.writer import Row, StainWriter
-from livestain.store.ledger import LedgerTail, read_rows
-from livestain.store.planes import PlaneReader
+from livestain.store.ledger import read_rows
 from livestain.store.run import lock_folder
 
 log = logging.getLogger(__name__)
@@ -59,17 +59,13 @@ class StainLoop:
         self._slots: tuple[Slot, Slot] | None = None
         self._backlog = Backlog()
         self._shades = Shades(job.stains / "shade" if job.stains else None, job.black)
-        self._tail = LedgerTail(job.raw / "ledger.jsonl") if job.raw else None
-        self._reading = ThreadPoolExecutor(1, thread_name_prefix="livestain-read-ahead")
-        self._ahead: tuple[Key, Future[Counts]] | None = None
-        self._readers: dict[int, PlaneReader] = {}
-        self._exposures: dict[int, list[tuple[int, int]]] = {}
+        self._raw = RawPlanes(job.raw)
         self._geometry: Geometry | None = None
         self._image: Counts | None = None
         self._asked = self._draining = self._quitting = self._pictures = False
         self._switch = Switch()
         self._cautions: dict[str, str] = {}
-        self._failures = self._lost_rows = 0
+        self._failures = self._lost_rows = self._alone = 0
 
     def run(self) -> None:
         """Stain until told to ``close`` or ``quit``.
@@ -78,12 +74,14 @@ class StainLoop:
         ------
         LivestainError
             The model cannot be read, no engine can be opened, or three planes in a row failed in the engine.
+        EngineLostError, EngineMemoryError
+            The device went away or is full. The plane in hand has no row: the next engine stains it.
         """
         self._model: Model = read_model(self._job.model)
         with contextlib.ExitStack() as stack:
             if self._job.stains is not None:
                 stack.callback(lock_folder(self._job.stains).release)
-            stack.callback(self._reading.shutdown)
+            stack.callback(self._raw.close)
             self._go_on_after_another()
             self._open_engine(stack)
             while not self._quitting:
@@ -246,29 +244,21 @@ class StainLoop:
 
     def _poll_raw(self) -> None:
         """Read new rows of the raw ledger: planes to stain, and the first usable frame of each position."""
-        if self._tail is None:
-            return
-        rows = self._tail.new_rows()
+        rows = self._raw.new_rows()
         self._obey()  # a switch that was told before these planes were recorded counts for them
         for row in rows:
             if row.get("state") == "ok" and row["c"] == 0:
                 key, exposure_us = Key(row["p"], row["t"], row["z"]), round(1000 * row["exposure_ms"])
                 self._backlog.add_raw(key)
-                changes = self._exposures.setdefault(key.p, [])
-                if not changes or changes[-1][1] != exposure_us:
-                    changes.append((key.t, exposure_us))
+                self._raw.note_exposure(key, exposure_us)
                 if self._shades.needs_first(key.p):
                     self._offer_first(key, exposure_us)
                 if not self._switch.was_on(row.get("n", -1)) and self._backlog.is_behind(key):
                     self._leave_out(key, "skipped", OFF, live=False)
 
-    def _exposure_at(self, key: Key) -> int:
-        changes = self._exposures[key.p]
-        return next((exposure_us for t, exposure_us in reversed(changes) if t <= key.t), changes[0][1])
-
     def _offer_first(self, key: Key, exposure_us: int) -> None:
         try:
-            image = self._read(key)
+            image = self._raw.read(key)
             require_stainable(image)
             self._keep(self._shades.offer_first(key, image, exposure_us))
         except (FrameError, StoreError) as error:
@@ -277,22 +267,6 @@ class StainLoop:
     def _keep(self, shade: Shade | None) -> None:
         if shade is not None and self._writer is not None:
             self._writer.note(shade.row())
-
-    def _read(self, key: Key) -> Counts:
-        if self._job.raw is None:
-            raise StoreError("nothing is recorded")
-        if key.p not in self._readers:
-            self._readers[key.p] = PlaneReader(self._job.raw / f"p{key.p:03d}.ome.zarr")
-        return self._readers[key.p].read(key.t, 0, key.z)
-
-    def _fetch(self, key: Key) -> Counts:
-        """Read a plane, or take the one read ahead; then read the next in time while this one is stained."""
-        ahead, self._ahead = self._ahead, None
-        image = ahead[1].result() if ahead is not None and ahead[0] == key else self._read(key)
-        after = Key(key.p, key.t + 1, key.z)
-        if self._backlog.is_behind(after):
-            self._ahead = after, self._reading.submit(self._read, after)
-        return image
 
     # -- staining --------------------------------------------------------------------------------------------------
 
@@ -308,7 +282,7 @@ class StainLoop:
         if not to_stain or min(self._image.shape) < MIN_SIDE_PX or not self._shade_ready(tag):
             self._answer("idle")
             return True
-        self._stain(tag, self._image, live=True)
+        self._stain([(tag, self._image)], live=True)
         return True
 
     def _shade_ready(self, tag: Tag) -> bool:
@@ -316,7 +290,7 @@ class StainLoop:
         p = tag.key.p
         if not self._shades.needs_first(p):
             return True
-        if self._tail is None:
+        if not self._raw.is_recorded:
             if self._image is not None:
                 self._shades.offer_first(tag.key, self._image, tag.exposure_us)
             return not self._shades.needs_first(p)
@@ -328,59 +302,99 @@ class StainLoop:
         return not self._shades.needs_first(p)
 
     def _stain_oldest(self) -> bool:
-        """Stain the oldest recorded plane without a row; False when there is none that can be stained now."""
+        """Stain the oldest recorded planes without a row, as many at a time as the engine likes to get.
+
+        False when there is none that can be stained now.
+        """
         if not self._switch.is_on and not self._draining:
             return False  # what was recorded before is stained when it is on again, or at the end
-        key = self._backlog.oldest()
-        if key is None or self._gives_up() or (self._writer is not None and self._writer.full):
+        group = 1 if self._alone else self._engine.group
+        keys = self._backlog.oldest_few(2 * group)
+        if not keys or self._gives_up() or (self._writer is not None and self._writer.full):
             return False
-        began = time.monotonic_ns()
-        try:
-            image = self._fetch(key)
-            require_stainable(image)
-        except (FrameError, StoreError) as error:
-            self._fail(key, str(error), live=False)
-            return True
-        if self._shades.needs_first(key.p):
+        self._alone = max(0, self._alone - 1)
+        began, waiting = time.monotonic_ns(), list[tuple[Tag, Counts]]()
+        for key in keys[:group]:
+            try:
+                image = self._raw.fetch(key)
+                require_stainable(image)
+            except (FrameError, StoreError) as error:
+                if not waiting:
+                    self._fail(key, str(error), live=False)
+                    return True
+                break  # fails when its turn comes
+            if self._shades.needs_first(key.p):
+                break
+            waiting.append((Tag(key, -1, began, self._raw.exposure_at(key)), image))
+        if not waiting:
             return False
-        self._stain(Tag(key, -1, began, self._exposure_at(key)), image, live=False)
+        self._raw.read_ahead(keys[len(waiting) : len(waiting) + group])
+        self._stain(waiting, live=False)
         return True
 
-    def _stain(self, tag: Tag, image: Counts, *, live: bool) -> None:
-        shade = self._shades.find(tag.key)
-        if shade is None:
-            raise StainerError(f"{tag.key} has no background")
-        contrast = self._model.card.contrast
+    def _stain(self, waiting: list[tuple[Tag, Counts]], *, live: bool) -> None:
+        """Stain planes together; what becomes of each is as if they were stained one after the other."""
         begun = time.monotonic_ns()
-        try:
-            gain = shade.background.gain(image)
-            field = shade.background.shade(contrast.constant, gain)
-            stains = self._engine.stain(image, field, shade.background.black, 1 / contrast.constant)
-        except FrameError as error:
-            self._fail(tag.key, str(error), live=live)
+        planes = self._ready(waiting, live=live)
+        if not planes:
             return
-        except EngineError as error:
-            self._fail(tag.key, str(error), live=live)
+        try:
+            many = stain_together(self._engine, planes)
+        except (EngineError, FrameError) as error:
+            self._fail_in_engine(planes, error, live=live)
+            return
+        self._failures = 0
+        # Of a group nobody knows what each plane took: each is given its share.
+        engine_us = (time.monotonic_ns() - begun) // 1000 // len(planes)
+        for number, (plane, stains) in enumerate(zip(planes, many, strict=True)):
+            # Those after one with which a new background begins, or that filled the queue, wait for another turn.
+            full = self._writer is not None and self._writer.full
+            if number > 0 and (full or self._shades.find(plane.tag.key) is not plane.shade):
+                return
+            queued_us = (begun - plane.tag.received_ns) // 1000
+            self._deliver(replace(plane.tag, queued_us=queued_us, engine_us=engine_us), plane, stains, live=live)
+
+    def _ready(self, waiting: list[tuple[Tag, Counts]], *, live: bool) -> list[ReadyPlane]:
+        """The planes up to the first that cannot be stained; that one fails when it is the first of all."""
+        planes: list[ReadyPlane] = []
+        for tag, image in waiting:
+            try:
+                planes.append(make_ready(tag, image, self._shades, self._model.card.contrast.constant))
+            except FrameError as error:
+                if not planes:
+                    self._fail(tag.key, str(error), live=live)
+                break
+        return planes
+
+    def _fail_in_engine(self, planes: list[ReadyPlane], error: EngineError | FrameError, *, live: bool) -> None:
+        if isinstance(error, EngineLostError):
+            raise error
+        if len(planes) > 1:
+            log.warning("%d planes together could not be stained, so they are one by one: %s", len(planes), error)
+            self._alone = len(planes)
+            return
+        if isinstance(error, EngineMemoryError):
+            raise error
+        self._fail(planes[0].tag.key, str(error), live=live)
+        if isinstance(error, EngineError):
             self._failures += 1
             if self._failures >= _FAILURES_IN_A_ROW:
                 raise StainerError(f"{self._failures} planes in a row failed in the engine: {error}") from error
-            return
-        self._failures = 0
-        done = time.monotonic_ns()
+
+    def _deliver(self, tag: Tag, plane: ReadyPlane, stains: npt.NDArray[np.uint16], *, live: bool) -> None:
+        """Check, show and store a stain."""
+        contrast, shade = self._model.card.contrast, plane.shade
         check = check_input(
-            image, shade.background, contrast.constant, gain, contrast.sd, contrast.saturated_max, contrast.gain
-        )
-        timed = Tag(
-            tag.key, tag.number, tag.received_ns, tag.exposure_us,
-            queued_us=(begun - tag.received_ns) // 1000, engine_us=(done - begun) // 1000,
+            plane.image, shade.background, contrast.constant, plane.gain,
+            contrast.sd, contrast.saturated_max, contrast.gain,
         )  # fmt: skip
         for text in check.warnings:
             self._caution(f"input: {text}")
             self._say({"is": "warning", "text": f"input: {text}"})
         if live:
-            self._show(timed, image, stains, check)
-        self._store(timed, stains, shade, check, live=live)
-        self._keep(self._shades.note_stained(tag.key, image, tag.exposure_us))
+            self._show(tag, plane.image, stains, check)
+        self._store(tag, stains, shade, check, live=live)
+        self._keep(self._shades.note_stained(tag.key, plane.image, tag.exposure_us))
 
     def _caution(self, text: str) -> None:
         """Remember what the metadata of the stains shall say, once for texts that differ only in their numbers."""
