@@ -24,7 +24,7 @@ def generator_for(model: Model, precision: Precision, *, halves: bool) -> onnx.M
         ``"int8"``: the quantised network that ``livestain build-engine MODEL --precision int8`` has made.
     halves
         Whether f16 and bf16 are written into the graph (TensorRT: strongly typed); False: the float32 graph is
-        returned for them and the library is told what to compute in.
+        returned for them and the library is told what to compute in. At int8 what is not in int8 is f16 then.
 
     Raises
     ------
@@ -33,13 +33,12 @@ def generator_for(model: Model, precision: Precision, *, halves: bool) -> onnx.M
     ModelError
         The files were altered since, or an operator has no such form.
     """
-    if precision == "int8":
-        return _quantised(model)
-    if halves and precision in ("f16", "bf16"):
-        from livestain.engine.halves import to_half
+    network = _quantised(model) if precision == "int8" else model.generator()
+    if precision == "f32" or not halves:
+        return network
+    from livestain.engine.halves import to_half
 
-        return to_half(model.generator(), precision)
-    return model.generator()
+    return to_half(network, "f16" if precision == "int8" else precision)
 
 
 def is_quantised(model: Model) -> bool:

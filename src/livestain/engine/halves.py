@@ -19,6 +19,10 @@ _TYPE_NAMES = {"f16": "tensor(float16)", "bf16": "tensor(bfloat16)"}
 _MIN_OPSET = {"f16": 0, "bf16": 22}
 """ONNX has convolutions in bfloat16 since opset 22."""
 
+_FULL: dict[Half, tuple[str, ...]] = {"f16": (), "bf16": ("ConvTranspose",)}
+"""Operators left in float32: TensorRT for RTX 1.7.1 has no transposed convolution in bfloat16 ("Could not infer output
+types for operation: deconv")."""
+
 _MIN_IR = 10
 """The file format that opset 22 came with."""
 
@@ -26,8 +30,8 @@ _MIN_IR = 10
 def to_half(generator: onnx.ModelProto, precision: Half) -> onnx.ModelProto:
     """Return a float32 network with its body in 16 bits: input and output stay float32, a Cast at each end.
 
-    Which inputs of an operator may be 16 bits, its own definition says; where one may not (the scales of a Resize, the
-    statistics of some norms), it stays float32, with a Cast before or behind.
+    Which inputs of an operator may be 16 bits, its own definition says; where one may not (the scales of a Resize), it
+    stays float32, with a Cast before or behind where it is computed.
 
     Parameters
     ----------
@@ -85,7 +89,7 @@ class _Body:
         if _is_float_constant(node):
             return
         schema = defs.get_schema(node.op_type, self._opset, "")
-        able = {one.type_param_str for one in schema.type_constraints if self._can(one.allowed_type_strs)}
+        able = {one.type_param_str for one in schema.type_constraints if self._can(node, one.allowed_type_strs)}
         kinds = [parameter.type_str for parameter in _parameters(schema.inputs, len(node.input))]
         added = onnx.NodeProto()
         added.CopyFrom(node)
@@ -107,8 +111,9 @@ class _Body:
             self.nodes, self._graph.name or "generator", inputs, self._graph.output, list(self.constants.values())
         )
 
-    def _can(self, allowed: Sequence[str]) -> bool:
-        return "tensor(float)" in allowed and _TYPE_NAMES[self._precision] in allowed
+    def _can(self, node: onnx.NodeProto, allowed: Sequence[str]) -> bool:
+        both = "tensor(float)" in allowed and _TYPE_NAMES[self._precision] in allowed
+        return both and node.op_type not in _FULL[self._precision]
 
     def _make(self, name: str, half: bool) -> str:
         """Return what a node shall call its output."""

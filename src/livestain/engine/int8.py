@@ -22,8 +22,8 @@ from onnx import helper, numpy_helper, shape_inference
 from livestain.errors import ModelError
 
 _TOP = 127
-_LEAST = 1e-6
-"""The smallest range: a map that is 0 on every frame of the calibration must still have a scale."""
+_LEAST = 1e-3
+"""The smallest range: a map that is 0 on every frame of the calibration must still have a scale, also in f16."""
 
 
 def split_joined(generator: onnx.ModelProto) -> onnx.ModelProto:
