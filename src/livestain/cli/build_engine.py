@@ -7,22 +7,19 @@ import enum
 import re
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from livestain.cli.engine_files import PRECISIONS, Phases, cost_words, file_words, px_words, show_files
+from livestain.cli.engine_files import PRECISIONS, Phases, cost_words, file_words, mib, px_words, show_files
 from livestain.cli.options import tell
-from livestain.errors import BackendMissingError, EngineError, UserError, plain
+from livestain.errors import UserError, plain
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from livestain.engine.build import Size
     from livestain.engine.cache import EngineCache, EngineFile
-    from livestain.engine.plans import Wish
+    from livestain.engine.plans import Place, Wish
     from livestain.engine.protocol import Precision
     from livestain.model import Model
 
@@ -45,7 +42,6 @@ class Wanted(enum.StrEnum):
 
 
 _PRECISIONS: dict[Wanted, Precision] = {Wanted(words): name for name, words in PRECISIONS.items()}
-_CURRENT = "current"
 _USUAL = (2048, 2048)
 
 
@@ -84,7 +80,6 @@ def build_engine(
     clean: Annotated[bool, typer.Option("--clean", help="Delete what is compiled; build nothing.")] = False,
 ) -> int:
     """Compile a model before it is needed: for this machine, or for the cards of others."""
-    sizes = _sizes(shape, dynamic)
     if list_ and clean:
         raise UserError("--list and --clean exclude each other: look first, then delete")
     from livestain.engine.cache import EngineCache
@@ -99,9 +94,13 @@ def build_engine(
     if clean:
         _clean(cache)
         return 0
+    sizes = _sizes(shape, dynamic)
     _require_calibration(opened, wanted, calibration)
     if backend is Library.TENSORRT:
-        place = _place(targets, wanted)
+        from livestain.engine.plans import find_place
+
+        place = find_place(targets.split(",") if targets else None, wanted)
+        tell(place.notice)
         wishes = _wishes(wanted, sizes, place)
         if output is not None:
             _require_writable(output)
@@ -118,42 +117,7 @@ def build_engine(
     return 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """What builds, the generations to build for (None: the card here), that card, and whether it will run here."""
-
-    module: ModuleType
-    targets: tuple[str, ...] | None
-    card: str
-    runs_here: bool
-
-
-def _place(targets: str | None, precision: Precision) -> _Place:
-    from livestain.engine.build import GENERATIONS, load_builder, targets_of
-    from livestain.engine.tensorrt_module import find_here
-
-    try:
-        here, why_not = find_here(), ""
-    except (EngineError, BackendMissingError) as error:
-        here, why_not = None, str(error)
-    able = [name for name in GENERATIONS if not (name == "sm75" and precision == "bf16")]
-    by_default = ",".join(able)
-    if targets is None and here is None:
-        module = load_builder()
-        tell(f"no card to build for here ({why_not}): building for {by_default}")
-        return _Place(module, targets_of(module, able), "", runs_here=False)
-    if targets is not None and targets.strip().lower() != _CURRENT:
-        module = load_builder()
-        chosen = targets_of(module, targets.split(","))
-        return _Place(module, chosen, "", runs_here=here is not None and here.gpu.target in chosen)
-    if here is None:
-        load_builder()  # not installed at all: that is what to say
-        raise UserError(f"--targets current is not possible: {why_not}; or name the cards: --targets {by_default}")
-    tell(f"building for {here.gpu}")
-    return _Place(here.tensorrt.module, None, here.gpu.current_target, runs_here=True)
-
-
-def _wishes(precision: Precision, sizes: list[Size], place: _Place) -> list[Wish]:
+def _wishes(precision: Precision, sizes: list[Size], place: Place) -> list[Wish]:
     """Return the engines to build: for each size, for cameras of 16 and of 8 bits."""
     from livestain.engine.build import Shapes
     from livestain.engine.graph import Bit
@@ -164,7 +128,7 @@ def _wishes(precision: Precision, sizes: list[Size], place: _Place) -> list[Wish
     return [Wish(precision, each, bit, place.targets, place.card) for each in shapes for bit in bits]
 
 
-def _build(model: Model, cache: EngineCache, place: _Place, wishes: list[Wish], force: bool) -> list[EngineFile]:
+def _build(model: Model, cache: EngineCache, place: Place, wishes: list[Wish], force: bool) -> list[EngineFile]:
     from livestain.engine.plans import make_engine_file
 
     files = []
@@ -194,6 +158,8 @@ def _open(
     """Open an engine of a CPU, which compiles and stores what is not stored yet."""
     if force:
         _forget(cache, backend, precision)
+    for size in sizes:
+        _tell_cost(model, precision, size)
     before = {file.path for file in cache.files()}
     started_s = time.perf_counter()
     gate = _gate(model, backend, precision, *sizes)
@@ -205,11 +171,10 @@ def _open(
     if backend is Library.ONNXRUNTIME:
         tell(f"ONNX Runtime keeps no file: it compiles whenever it is opened; opened and run in {seconds:.1f} s")
     elif new:
-        size = sum(file.path.stat().st_size for file in new)
-        tell(f"{len(new)} files, {size / 2**20:.1f} MiB, compiled and run in {seconds:.1f} s")
+        total = sum(file.path.stat().st_size for file in new)
+        tell(f"{len(new)} files, {mib(total)}, compiled and run in {seconds:.1f} s")
     else:
         tell("there already: kept (--force builds it anew)")
-    _tell_cost(model, precision, sizes[0])
 
 
 def _gate(model: Model, backend: Library, precision: Precision, *sizes: Size) -> dict[str, object]:
@@ -233,13 +198,23 @@ def _gate(model: Model, backend: Library, precision: Precision, *sizes: Size) ->
 
 
 def _tell_cost(model: Model, precision: Precision, size: Size) -> None:
+    """Say what a frame costs; refuse one for which this computer has not the memory."""
+    from psutil import virtual_memory
+
     from livestain.engine.cost import frame_cost
     from livestain.engine.generators import generator_for
     from livestain.engine.graph import compose
 
     cost = frame_cost(compose(generator_for(model, precision, halves=False), model.card.stride), size)
-    if cost is not None:
-        tell(cost_words(cost, size))
+    if cost is None:
+        return
+    here = virtual_memory().total
+    if cost.activation_bytes > here:
+        raise UserError(
+            f"frames of {px_words(size)} need {mib(cost.activation_bytes)}, this computer has {mib(here)}: "
+            "give a smaller --shape"
+        )
+    tell(cost_words(cost, size))
 
 
 def _forget(cache: EngineCache, backend: Library, precision: Precision) -> None:
@@ -263,6 +238,8 @@ def _clean(cache: EngineCache) -> None:
 
 def _sizes(text: str | None, dynamic: bool) -> list[Size]:
     """Return the (Y, X) sizes asked for; none means all."""
+    from livestain.engine.build import Shapes
+
     if text is None:
         return []
     if dynamic:
@@ -272,7 +249,7 @@ def _sizes(text: str | None, dynamic: bool) -> list[Size]:
         found = re.fullmatch(r"\s*(\d{1,6})\s*[xX]\s*(\d{1,6})\s*", part)
         if found is None:
             raise UserError(f"--shape {text} is not possible: height x width in px, such as 2048x2048 or 512x640,96x96")
-        sizes.append((int(found[1]), int(found[2])))
+        sizes.append(Shapes.only((int(found[1]), int(found[2]))).usual)
     return sizes
 
 

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from types import ModuleType
 from typing import Any
 
-from livestain.engine.build import Progress, Shapes, build_plan
+from livestain.engine.build import GENERATIONS, Progress, Shapes, build_plan, load_builder, targets_of
 from livestain.engine.cache import EngineCache, EngineFile
 from livestain.engine.cost import FrameCost, frame_cost
 from livestain.engine.generators import generator_for
 from livestain.engine.graph import Bit, compose
 from livestain.engine.protocol import Precision
-from livestain.errors import EngineFileError, UserError, plain
+from livestain.engine.tensorrt_module import find_here
+from livestain.errors import BackendMissingError, EngineError, EngineFileError, UserError, plain
 from livestain.model import Model
+
+_WITHOUT_BF16 = ("sm75",)
+"""TensorRT for RTX 1.7 refuses bfloat16 for these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,65 @@ class Made:
     file: EngineFile
     new: bool
     cost: FrameCost | None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What builds, and for which cards.
+
+    Attributes
+    ----------
+    module
+        ``tensorrt_rtx`` or ``tensorrt``.
+    targets, card
+        As in `Wish`.
+    runs_here
+        Whether the card in this machine is one of those.
+    notice
+        Why these cards, in one sentence.
+    """
+
+    module: ModuleType
+    targets: tuple[str, ...] | None
+    card: str
+    runs_here: bool
+    notice: str
+
+
+def find_place(names: Sequence[str] | None, precision: Precision) -> Place:
+    """Return what builds for these generations of cards; blocks for half a second where there is a card.
+
+    Parameters
+    ----------
+    names
+        Such as ``["sm86", "sm120"]``; ``["current"]``: the card in this machine; None: that card, and without one all
+        usual generations that compute in this precision.
+    precision
+        Of the generator.
+
+    Raises
+    ------
+    UserError
+        Unknown generation, or the current card without any that can be used.
+    BackendMissingError
+        No module is installed.
+    """
+    current = names is not None and [name.strip().lower() for name in names] == ["current"]
+    try:
+        here, why_not = find_here(), ""
+    except (EngineError, BackendMissingError) as error:
+        here, why_not = None, str(error)
+    if here is not None and (current or names is None):
+        return Place(here.tensorrt.module, None, here.gpu.current_target, True, f"building for {here.gpu}")
+    module = load_builder()
+    able = [name for name in GENERATIONS if precision != "bf16" or name not in _WITHOUT_BF16]
+    if current:
+        raise UserError(f"--targets current is not possible: {why_not}; or name the cards: --targets {','.join(able)}")
+    notice = f"building for {','.join(able if names is None else names)}"
+    if names is None:
+        notice = f"no card to build for here ({why_not}): {notice}"
+    targets = targets_of(module, able if names is None else names)
+    return Place(module, targets, "", here is not None and here.gpu.target in targets, notice)
 
 
 def plan_facts(module: ModuleType, model: Model, graph: bytes, wish: Wish) -> dict[str, Any]:
