@@ -73,7 +73,7 @@ class TensorRtEngine(BaseEngine):
         """Return why no card can be used; empty when one can."""
         try:
             find_here()
-        except (BackendMissingError, EngineLostError) as error:
+        except (BackendMissingError, EngineError) as error:
             return str(error)
         return ""
 
@@ -217,11 +217,12 @@ class TensorRtEngine(BaseEngine):
 
     def _load(self, data: bytes, facts: Facts) -> LoadedPlan:
         plan = self._here.tensorrt.load(data)
-        if plan.frame_sizes() != facts["shapes"]:
+        sizes = plan.frame_sizes()
+        if sizes != facts["shapes"]:
             plan.close()
             raise EngineFileError(
-                f"a compiled engine in {self._cache.folder} is not what its sidecar says: it takes frames of "
-                f"{plan.frame_sizes()} px, not {facts['shapes']}"
+                f"a compiled engine in {self._cache.folder} is not what its sidecar says: it takes frames of {sizes} "
+                f"px, not {facts['shapes']}"
             )
         return plan
 
@@ -240,7 +241,7 @@ def _fits(facts: Facts, wanted: Facts, shape: Size) -> bool:
     free = ("targets", "shapes")
     if any(facts.get(name) != value for name, value in wanted.items() if name not in free):
         return False
-    smallest, _, largest = facts.get("shapes", wanted["shapes"])
+    smallest, _, largest = facts["shapes"]
     return all(least <= side <= most for least, side, most in zip(smallest, shape, largest, strict=True))
 
 
