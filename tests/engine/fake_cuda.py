@@ -68,6 +68,13 @@ class FakeCuda(ModuleType):
         With what it fails.
     forever
         Whether all later ones fail, too.
+
+    Attributes
+    ----------
+    calls
+        The names of all calls, in order.
+    refused
+        How many calls to free something failed.
     """
 
     cudaError_t = Code
@@ -83,6 +90,7 @@ class FakeCuda(ModuleType):
         self.properties = SimpleNamespace(name=b"NVIDIA Fake 4090", major=8, minor=9, totalGlobalMem=24 << 30)
         self.free_bytes = 20 << 30
         self.calls: list[str] = []
+        self.refused = 0
         self.host: dict[int, npt.NDArray[np.uint8]] = {}
         self.device: dict[int, npt.NDArray[np.uint8]] = {}
         self.streams: list[Stream] = []
@@ -100,6 +108,10 @@ class FakeCuda(ModuleType):
             return Code.cudaSuccess
         now = len(self.calls)
         failed = now == self.fail_at or (self.forever and now > self.fail_at)
+        if failed and self.forever:
+            for stream in self.streams:  # a lost card does nothing any more
+                stream.work.clear()
+        self.refused += failed and ("Free" in name or "Destroy" in name)
         return self.code if failed else Code.cudaSuccess
 
     def _do(self, name: str, action: Callable[[], Any] = lambda: None, *, results: int = 0) -> tuple[Any, ...]:

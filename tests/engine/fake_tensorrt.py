@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum, IntFlag
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -54,8 +54,8 @@ class Diagnostics(IntFlag):
     MALFORMED_ENGINE = 32
 
 
-class FakeTensorRt(ModuleType):
-    """Stands for ``tensorrt_rtx``; attributes say what goes wrong.
+class PlainTensorRt(ModuleType):
+    """Stands for ``tensorrt``, which has less than `FakeTensorRt`; attributes say what goes wrong.
 
     Attributes
     ----------
@@ -69,64 +69,85 @@ class FakeTensorRt(ModuleType):
         The call of a context or config that returns None or False.
     activations
         Bytes that a frame needs, or a function of its (Y, X).
+    check
+        What a run returns as the check; None: the mean that the graph computes.
+    hollow
+        Whether runs return rubbish, at once.
     """
 
     ILogger = Logger
     EngineValidity = Validity
     EngineInvalidityDiagnostics = Diagnostics
-    CudaGraphStrategy = Enum("CudaGraphStrategy", ["DISABLED", "WHOLE_GRAPH_CAPTURE"])
-    DynamicShapesKernelSpecializationStrategy = Enum(
-        "DynamicShapesKernelSpecializationStrategy", ["LAZY", "EAGER", "NONE"]
-    )
     ExecutionContextAllocationStrategy = Enum("ExecutionContextAllocationStrategy", ["STATIC", "USER_MANAGED"])
-    ComputeCapability = Enum("ComputeCapability", ["NONE", "CURRENT", "SM75", "SM86", "SM89", "SM120"])
+    name = "tensorrt"
 
-    def __init__(self, name: str = "tensorrt_rtx") -> None:
-        super().__init__(name)
-        self.__spec__ = ModuleSpec(name, None)
+    def __init__(self) -> None:
+        super().__init__(self.name)
+        self.__spec__ = ModuleSpec(self.name, None)
         self.__version__ = VERSION
         self.validity, self.diagnostics = Validity.VALID, Diagnostics(0)
         self.refuse = ""
         self.fail_run, self.run_line = 0, "unspecified reason"
         self.fail = ""
         self.activations: Any = 1 << 20
+        self.check: float | None = None
+        self.hollow = False
         self.kernels = b"kernels of this card"
         self.builds = 0
         self.runs = 0
         self.alive = 0
         self.configs: list[FakeConfig] = []
 
+    def Runtime(self, logger: Logger) -> PlainRuntime:
+        return PlainRuntime(self, logger)
+
+
+class FakeTensorRt(PlainTensorRt):
+    """Stands for ``tensorrt_rtx``."""
+
+    name = "tensorrt_rtx"
+    ComputeCapability = Enum("ComputeCapability", ["NONE", "CURRENT", "SM75", "SM86", "SM89", "SM120"])
+    CudaGraphStrategy = Enum("CudaGraphStrategy", ["DISABLED", "WHOLE_GRAPH_CAPTURE"])
+    DynamicShapesKernelSpecializationStrategy = Enum(
+        "DynamicShapesKernelSpecializationStrategy", ["LAZY", "EAGER", "NONE"]
+    )
+
     def Runtime(self, logger: Logger) -> FakeRuntime:
         return FakeRuntime(self, logger)
 
 
-class FakeRuntime:
-    engine_header_size = len(HEAD)
-
-    def __init__(self, module: FakeTensorRt, logger: Logger) -> None:
+class PlainRuntime:
+    def __init__(self, module: PlainTensorRt, logger: Logger) -> None:
         self.module, self.logger = module, logger
+
+    def deserialize_cuda_engine(self, plan: bytes) -> PlainEngine | None:
+        facts, graph = plan[len(HEAD) :].split(b"\n", 1)
+        settings = json.loads(facts)
+        if self.module.refuse or len(graph) != settings["size"]:
+            self.logger.log(Severity.ERROR, self.module.refuse or "assertion plan.header.size == blobSize failed")
+            return None
+        kind = FakeEngine if isinstance(self, FakeRuntime) else PlainEngine
+        return kind(self, settings["shapes"], settings["bit"], graph)
+
+
+class FakeRuntime(PlainRuntime):
+    engine_header_size = len(HEAD)
 
     def get_engine_validity(self, head: bytes) -> tuple[Validity, int]:
         if head != HEAD:
             return Validity.INVALID, int(Diagnostics.MALFORMED_ENGINE)
         return self.module.validity, int(self.module.diagnostics)
 
-    def deserialize_cuda_engine(self, plan: bytes) -> FakeEngine | None:
-        facts, graph = plan[len(HEAD) :].split(b"\n", 1)
-        settings = json.loads(facts)
-        if self.module.refuse or len(graph) != settings["size"]:
-            self.logger.log(Severity.ERROR, self.module.refuse or "assertion plan.header.size == blobSize failed")
-            return None
-        return FakeEngine(self, settings["shapes"], settings["bit"], graph)
 
-
-class FakeEngine:
-    def __init__(self, runtime: FakeRuntime, shapes: list[list[int]], bit: str, graph: bytes) -> None:
+class PlainEngine:
+    def __init__(self, runtime: PlainRuntime, shapes: list[list[int]], bit: str, graph: bytes) -> None:
         self.module, self.logger = runtime.module, runtime.logger
         self.shapes, self.bit = shapes, bit
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        self.session: Any = None
+        if not self.module.hollow:
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = 1
+            self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         self.module.alive += 1
 
     def __del__(self) -> None:
@@ -140,21 +161,25 @@ class FakeEngine:
         assert (name, profile) == ("frame", 0)
         return [(1, *shape, 2) if self.bit == "uint16" else (1, 1, *shape) for shape in self.shapes]
 
-    def create_runtime_config(self) -> FakeConfig:
-        self.module.configs.append(FakeConfig(self.module))
-        return self.module.configs[-1]
-
-    def create_execution_context(self, config: FakeConfig) -> FakeContext | None:
+    def create_execution_context(self, settings: Any) -> FakeContext | None:
+        strategy = settings.strategy if isinstance(settings, FakeConfig) else settings
+        assert strategy is self.module.ExecutionContextAllocationStrategy.USER_MANAGED
         if self.module.fail == "create_execution_context":
             self.logger.log(Severity.ERROR, "Error Code 2: OutOfMemory (no room for the context)")
             return None
         return FakeContext(self)
 
 
+class FakeEngine(PlainEngine):
+    def create_runtime_config(self) -> FakeConfig:
+        self.module.configs.append(FakeConfig(self.module))
+        return self.module.configs[-1]
+
+
 class FakeConfig:
-    def __init__(self, module: FakeTensorRt) -> None:
+    def __init__(self, module: PlainTensorRt) -> None:
         self.module = module
-        self.cuda_graph_strategy = module.CudaGraphStrategy.DISABLED
+        self.cuda_graph_strategy: Any = None
         self.dynamic_shapes_kernel_specialization_strategy: Any = None
         self.strategy: Any = module.ExecutionContextAllocationStrategy.STATIC
         self.cache: FakeCache | None = None
@@ -171,10 +196,12 @@ class FakeConfig:
 
 
 class FakeCache:
-    def __init__(self, module: FakeTensorRt) -> None:
+    def __init__(self, module: PlainTensorRt) -> None:
         self.module = module
+        self.taken = b""
 
     def deserialize(self, blob: bytes) -> bool:
+        self.taken = blob
         return blob == self.module.kernels
 
     def serialize(self) -> bytes:
@@ -182,7 +209,7 @@ class FakeCache:
 
 
 class FakeContext:
-    def __init__(self, engine: FakeEngine) -> None:
+    def __init__(self, engine: PlainEngine) -> None:
         self.engine, self.module, self.logger = engine, engine.module, engine.logger
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.places: dict[str, int] = {}
@@ -217,10 +244,14 @@ class FakeContext:
         ctypes.memset(self.memory[0], 0x5A, self.memory[1])
         sides = self._sides()
         assert self.shapes["shade"] == (1, 1, *shade_shape(sides))
+        if self.engine.session is None:
+            _at(self.places["check"], (), np.float32)[...] = 0.5
+            return
         kinds = {"frame": np.uint8, "shade": np.float32, "black": np.float32, "offset": np.float32}
         feed = {name: _at(self.places[name], shape, kinds[name]).copy() for name, shape in self.shapes.items()}
-        for name, result in zip(("stains", "check"), self.engine.session.run(["stains", "check"], feed), strict=True):
-            _at(self.places[name], np.shape(result), np.asarray(result).dtype.type)[...] = result
+        stains, check = self.engine.session.run(["stains", "check"], feed)
+        _at(self.places["stains"], stains.shape, np.uint8)[...] = stains
+        _at(self.places["check"], (), np.float32)[...] = check if self.module.check is None else self.module.check
 
     def _sides(self) -> tuple[int, int]:
         frame = self.shapes["frame"]
@@ -242,6 +273,15 @@ def plan_bytes(graph: onnx.ModelProto, shapes: Shapes, bit: str) -> bytes:
 def install(monkeypatch: pytest.MonkeyPatch, fake: FakeTensorRt) -> FakeTensorRt:
     """Let this module and its builder be the ones that are found; the other of NVIDIA's modules is not installed."""
 
+    for name in ("tensorrt_rtx", "tensorrt"):
+        monkeypatch.setitem(sys.modules, name, fake if name == fake.name else None)
+    monkeypatch.setattr("livestain.engine.backends.tensorrt.build_plan", builder(fake))
+    return fake
+
+
+def builder(fake: PlainTensorRt) -> Callable[..., BuiltPlan]:
+    """Stands for `livestain.engine.build.build_plan`."""
+
     def build(
         module: Any, graph: onnx.ModelProto, *, targets: Sequence[str] | None, shapes: Shapes, bit: str
     ) -> BuiltPlan:
@@ -250,10 +290,7 @@ def install(monkeypatch: pytest.MonkeyPatch, fake: FakeTensorRt) -> FakeTensorRt
         fake.builds += 1
         return BuiltPlan(plan_bytes(graph, shapes, bit), 0.0, ())
 
-    for name in ("tensorrt_rtx", "tensorrt"):
-        monkeypatch.setitem(sys.modules, name, fake if name == fake.__name__ else None)
-    monkeypatch.setattr("livestain.engine.backends.tensorrt.build_plan", build)
-    return fake
+    return build
 
 
 def _at(address: int, shape: Sequence[int], dtype: Any) -> npt.NDArray[Any]:

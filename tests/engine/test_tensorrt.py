@@ -1,0 +1,708 @@
+"""TensorRT without a card: NVIDIA's two libraries are doubles, everything of ours is real.
+
+The doubles compute with ONNX Runtime in host memory. What they cannot show is how the real libraries behave on a card.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from livestain.contrast import estimate_background
+from livestain.engine.backends.base import BaseEngine
+from livestain.engine.backends.openvino import OpenVinoEngine
+from livestain.engine.backends.tensorrt import TensorRtEngine
+from livestain.engine.build import Shapes
+from livestain.engine.cache import EngineCache, EngineFile
+from livestain.engine.graph import Bit, compose
+from livestain.engine.opening import open_backend
+from livestain.engine.plans import Wish, plan_facts
+from livestain.engine.protocol import Given
+from livestain.engine.tensorrt_module import Lines, TensorRt, find_here
+from livestain.errors import (
+    BackendMissingError,
+    EngineError,
+    EngineFileError,
+    EngineLostError,
+    EngineMemoryError,
+    FrameError,
+)
+from livestain.frames import Counts
+from livestain.model import Model
+from tests.engine import fake_cuda, fake_tensorrt
+from tests.engine.fake_cuda import Code, FakeCuda
+from tests.engine.fake_tensorrt import Diagnostics, FakeTensorRt, PlainTensorRt, Validity, plan_bytes
+
+# The suite that every backend passes, here with the engine below.
+from tests.engine.test_backends import (  # noqa: F401
+    test_a_closed_engine_says_so,
+    test_a_frame_that_cannot_be_stained_is_named,
+    test_a_read_only_frame_is_stained_and_left_as_it_was,
+    test_a_wrong_shade_is_named,
+    test_after_the_warm_up_nothing_is_compiled,
+    test_an_engine_says_what_it_is,
+    test_constant_frames,
+    test_each_stain_belongs_to_the_caller,
+    test_every_bit_depth,
+    test_every_size_is_stained_as_the_generator_would,
+    test_frames_need_not_be_contiguous,
+    test_the_frame_is_not_kept,
+)
+from tests.models import BLACK, CONSTANT, camera_frame
+
+SM89 = ("SM75", "SM89")
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
+    return fake_cuda.install(monkeypatch, FakeCuda())
+
+
+@pytest.fixture
+def tensorrt(monkeypatch: pytest.MonkeyPatch) -> FakeTensorRt:
+    return fake_tensorrt.install(monkeypatch, FakeTensorRt())
+
+
+@pytest.fixture
+def engine(cuda: FakeCuda, tensorrt: FakeTensorRt, model: Model) -> Iterator[BaseEngine]:
+    made = TensorRtEngine(model)
+    yield made
+    made.close()
+    assert cuda.held == 0
+
+
+@pytest.fixture
+def fresh_engine(engine: BaseEngine) -> BaseEngine:
+    return engine
+
+
+def given(shape: tuple[int, int], seed: int = 0, dtype: type[np.unsignedinteger[Any]] = np.uint16) -> Given:
+    frame: Counts = camera_frame(shape, seed).astype(dtype)
+    background = estimate_background(frame, BLACK if dtype is np.uint16 else 0.0)
+    return Given(frame, background.shade(CONSTANT, background.gain(frame)), background.black, 1 / CONSTANT)
+
+
+def stain(engine: BaseEngine, frame: Given) -> np.ndarray[Any, Any]:
+    return engine.stain(frame.image, frame.shade, frame.black, frame.offset)
+
+
+def grey(shape: tuple[int, int] = (96, 96)) -> Given:
+    return Given(np.full(shape, 200, np.uint16), np.full((12, 12), 0.01, np.float32), 0.0, 1.0)
+
+
+# The stain
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("shape", [(96, 96), (131, 112), (160, 233)], ids=str)
+def test_a_group_is_stained_as_openvino_would(
+    engine: BaseEngine, model: Model, shape: tuple[int, int], dtype: type[np.unsignedinteger[Any]]
+) -> None:
+    frames = [given(shape, seed, dtype) for seed in range(engine.group + 1)]
+    reference = OpenVinoEngine(model, threads=1)
+    for frame, stains in zip(frames, engine.stain_many(frames), strict=True):
+        assert np.abs(stains.astype(int) - stain(reference, frame)).max() <= 1
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 7])
+def test_each_stain_of_a_group_is_that_of_the_frame_alone(engine: BaseEngine, count: int) -> None:
+    frames = [given((112, 128), seed) for seed in range(count)]
+    together = engine.stain_many(frames)
+    assert len(together) == count
+    for frame, stains in zip(frames, together, strict=True):
+        np.testing.assert_array_equal(stains, stain(engine, frame))
+
+
+def test_a_group_of_several_shapes_and_dtypes_is_stained_too(engine: BaseEngine) -> None:
+    frames = [given((112, 128)), given((96, 144)), given((112, 128), dtype=np.uint8)]
+    for frame, stains in zip(frames, engine.stain_many(frames), strict=True):
+        np.testing.assert_array_equal(stains, stain(engine, frame))
+
+
+def test_a_group_with_a_frame_that_cannot_be_stained_is_refused(engine: BaseEngine) -> None:
+    good = grey()
+    with pytest.raises(FrameError, match="not finite"):
+        engine.stain_many([good, Given(good.image, good.shade, float("nan"), 1.0)])
+
+
+def test_a_stain_that_is_not_finite_is_reported_from_a_group(engine: BaseEngine, tensorrt: FakeTensorRt) -> None:
+    tensorrt.check = float("nan")
+    with pytest.raises(EngineError, match="not finite"):
+        engine.stain_many([grey(), grey()])
+
+
+def test_memory_is_made_once_and_grows_only(engine: BaseEngine, cuda: FakeCuda) -> None:
+    stain(engine, given((160, 160)))
+    made = cuda.calls.count("cudaHostAlloc")
+    for shape in [(96, 96), (160, 160), (128, 112)]:
+        stain(engine, given(shape))
+    assert cuda.calls.count("cudaHostAlloc") == made
+    stain(engine, given((161, 160)))
+    assert cuda.calls.count("cudaHostAlloc") == 2 * made
+    assert len(cuda.host) == made
+
+
+def test_a_frame_too_large_for_the_card_is_stained_in_tiles(
+    engine: BaseEngine, model: Model, tensorrt: FakeTensorRt, caplog: pytest.LogCaptureFixture
+) -> None:
+    tensorrt.activations = lambda sides: 100 << (30 if max(sides) > 512 else 10)
+    image = np.random.default_rng(0).poisson(2000, (400, 800)).astype(np.uint16)
+    frame = Given(image, np.full((50, 100), 1 / 600, np.float32), 100.0, 1 / CONSTANT)
+    with caplog.at_level(logging.WARNING):
+        stains = stain(engine, frame)
+    assert "102400 MiB" not in caplog.text
+    assert "in tiles of up to 400 px" in caplog.text
+    assert np.abs(stains.astype(int) - stain(OpenVinoEngine(model, threads=1), frame)).max() <= 1
+    np.testing.assert_array_equal(engine.stain_many([frame, frame])[1], stains)
+
+
+def test_a_card_that_is_full_says_how_full(engine: BaseEngine, cuda: FakeCuda, tensorrt: FakeTensorRt) -> None:
+    tensorrt.activations = 7 << 20
+    cuda.free_bytes = 3 << 20
+    with pytest.raises(EngineMemoryError, match=r"tensorrt .*\(96, 96\) px: 7 MiB are needed .* and 3 of its 24576"):
+        stain(engine, grey())
+    cuda.free_bytes = 1 << 30
+    stain(engine, grey())
+
+
+# Engine files
+
+
+def put(model: Model, tensorrt: Any, targets: tuple[str, ...] = SM89, **changes: Any) -> EngineFile:
+    """Put an engine file beside the model, as ``livestain build-engine`` does; ``changes`` alter its facts."""
+    bit: Bit = changes.get("bit", "uint16")
+    shapes: Shapes = changes.pop("take", Shapes())
+    graph = compose(model.generator(), model.card.stride, "bytes", bit)
+    wish = Wish("f32", shapes, bit, targets)
+    facts = plan_facts(tensorrt, model, graph.SerializeToString(deterministic=True), wish) | changes
+    return EngineCache.of(model).store(facts, plan_bytes(graph, shapes, bit))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"targets": ("SM75", "SM89")},
+        {"targets": ("current: NVIDIA Fake 4090, CUDA 13.0",)},
+        {"take": Shapes.only((96, 96))},
+    ],
+    ids=["targets", "this card", "one size"],
+)
+def test_an_engine_file_that_fits_is_used(
+    own_model: Model, cuda: FakeCuda, tensorrt: FakeTensorRt, changes: dict[str, Any]
+) -> None:
+    put(own_model, tensorrt, **changes)
+    stain(TensorRtEngine(own_model), grey())
+    assert tensorrt.builds == 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"targets": ("SM75", "SM120")},
+        {"targets": ("current: NVIDIA Fake 4090, CUDA 12.9",)},
+        {"targets": ("current: NVIDIA Other, CUDA 13.0",)},
+        {"version": "9.9.8"},
+        {"module": "tensorrt"},
+        {"graph": "0" * 64},
+        {"precision": "f16"},
+        {"bit": "uint8"},
+        {"wire": "uint16"},
+        {"take": Shapes.only((128, 128))},
+        {"kind": "runtime cache"},
+    ],
+    ids=lambda changes: "-".join(f"{name} {value}" for name, value in changes.items())[:30],
+)
+def test_a_foreign_or_older_engine_file_is_left_alone(
+    own_model: Model, cuda: FakeCuda, tensorrt: FakeTensorRt, changes: dict[str, Any]
+) -> None:
+    foreign = put(own_model, tensorrt, **changes)
+    stain(TensorRtEngine(own_model), grey())
+    assert tensorrt.builds == 1
+    assert foreign.path.exists()
+
+
+def test_a_built_engine_is_kept_and_used_the_next_time(
+    own_model: Model, cuda: FakeCuda, tensorrt: FakeTensorRt
+) -> None:
+    for _ in range(2):
+        engine = TensorRtEngine(own_model)
+        stain(engine, grey())
+        engine.close()
+    assert tensorrt.builds == 1
+    (file,) = [file for file in EngineCache.of(own_model).files() if file.facts["kind"] == "engine"]
+    assert file.facts["targets"] == ["current: NVIDIA Fake 4090, CUDA 13.0"]
+
+
+def truncate(file: EngineFile) -> None:
+    file.path.write_bytes(file.path.read_bytes()[:-100])
+
+
+def truncate_with_sidecar(file: EngineFile) -> None:
+    truncate(file)
+    side = file.path.with_suffix(".json")
+    content = json.loads(side.read_text("utf-8"))
+    content["sha256"] = hashlib.sha256(file.path.read_bytes()).hexdigest()
+    side.write_text(json.dumps(content), "utf-8")
+
+
+def give_foreign_content(file: EngineFile) -> None:
+    EngineCache(file.path.parent).store(file.facts, b"no plan at all")
+
+
+def give_other_sizes(file: EngineFile) -> None:
+    data = file.read().replace(b"[2304, 2304]", b"[1024, 1024]")
+    EngineCache(file.path.parent).store(file.facts, data)
+
+
+def take_sidecar(file: EngineFile) -> None:
+    file.path.with_suffix(".json").unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (truncate, "sha256 is not the one noted"),
+        (truncate_with_sidecar, "refuses the compiled engine: assertion plan.header.size == blobSize failed"),
+        (give_foreign_content, "invalid here: MALFORMED_ENGINE"),
+        (give_other_sizes, r"not what its sidecar says: it takes frames of .*\[1024, 1024\]\] px, not .*2304"),
+        (take_sidecar, "has no sound sidecar"),
+    ],
+)
+@pytest.mark.parametrize("targets", [SM89, ("current: NVIDIA Fake 4090, CUDA 13.0",)], ids=["targets", "this card"])
+def test_a_damaged_engine_file_is_named_and_another_one_is_built(
+    own_model: Model,
+    cuda: FakeCuda,
+    tensorrt: FakeTensorRt,
+    caplog: pytest.LogCaptureFixture,
+    damage: Callable[[EngineFile], None],
+    words: str,
+    targets: tuple[str, ...],
+) -> None:
+    damage(put(own_model, tensorrt, targets))
+    with caplog.at_level(logging.WARNING):
+        engine = TensorRtEngine(own_model)
+        stain(engine, grey())
+        engine.close()
+    assert tensorrt.builds == 1
+    assert re.search(words, caplog.text)
+    assert tensorrt.alive == cuda.held == 0
+
+
+def test_frames_larger_than_the_usual_ones_get_an_engine_that_takes_them(
+    own_model: Model, cuda: FakeCuda, tensorrt: FakeTensorRt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("livestain.engine.backends.tensorrt.Shapes", SmallShapes)
+    engine = TensorRtEngine(own_model)
+    stain(engine, grey())
+    stain(engine, given((112, 320)))
+    stain(engine, grey())
+    assert tensorrt.builds == 2
+    assert tensorrt.alive == 1
+
+
+class SmallShapes(Shapes):
+    """As if the usual frames were no larger than 128 x 128 px."""
+
+    def __init__(self, *sizes: tuple[int, int]) -> None:
+        super().__init__(*(sizes or ((96, 96), (112, 112), (128, 128))))
+
+
+def test_precisions_are_those_with_an_engine_file_for_this_card(
+    own_model: Model, cuda: FakeCuda, tensorrt: FakeTensorRt
+) -> None:
+    assert TensorRtEngine.precisions(own_model) == ("f32",)
+    put(own_model, tensorrt, precision="bf16")
+    put(own_model, tensorrt, precision="f16")
+    put(own_model, tensorrt, ("SM120",), precision="int8")
+    put(own_model, tensorrt, precision="int8", version="9.9.8")
+    assert TensorRtEngine.precisions(own_model) == ("f16", "bf16", "f32")
+
+
+# Kernels that the library compiles while it runs
+
+
+def kernel_files(model: Model) -> list[EngineFile]:
+    return [file for file in EngineCache.of(model).files() if file.facts["kind"] == "runtime cache"]
+
+
+def test_kernels_are_kept_after_the_warm_up_for_this_card_and_driver(
+    own_model: Model, cuda: FakeCuda, tensorrt: FakeTensorRt, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = TensorRtEngine(own_model)
+    engine.warm_up((96, 96), np.dtype(np.uint16))
+    (file,) = kernel_files(own_model)
+    assert file.read() == tensorrt.kernels
+    assert (file.facts["gpu"], file.facts["driver"]) == ("NVIDIA Fake 4090", "CUDA 13.0")
+    with caplog.at_level(logging.WARNING):
+        stain(TensorRtEngine(own_model), grey())
+    assert caplog.messages == []
+    assert tensorrt.configs[-1].cache is not None
+    assert tensorrt.configs[-1].cache.taken == tensorrt.kernels
+
+
+def test_kernels_compiled_after_the_warm_up_are_kept_when_the_engine_closes(
+    own_model: Model, cuda: FakeCuda, tensorrt: FakeTensorRt
+) -> None:
+    engine = TensorRtEngine(own_model)
+    engine.warm_up((96, 96), np.dtype(np.uint16))
+    tensorrt.kernels = b"more kernels"
+    engine.close()
+    assert [file.read() for file in kernel_files(own_model)] == [b"more kernels"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"), [(truncate, "sha256"), (give_foreign_content, "refuses the kernels kept in")]
+)
+def test_kernels_that_are_of_no_use_are_named_and_replaced(
+    own_model: Model,
+    cuda: FakeCuda,
+    tensorrt: FakeTensorRt,
+    caplog: pytest.LogCaptureFixture,
+    damage: Callable[[EngineFile], None],
+    words: str,
+) -> None:
+    tensorrt.kernels = b"k" * 200
+    first = TensorRtEngine(own_model)
+    first.warm_up((96, 96), np.dtype(np.uint16))
+    first.close()
+    damage(kernel_files(own_model)[0])
+    with caplog.at_level(logging.WARNING):
+        engine = TensorRtEngine(own_model)
+        stain(engine, grey())
+        engine.close()
+    assert words in caplog.text
+    assert [file.read() for file in kernel_files(own_model)] == [b"k" * 200]
+
+
+def test_kernels_that_cannot_be_written_are_a_warning(
+    own_model: Model, cuda: FakeCuda, tensorrt: FakeTensorRt, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    engine = TensorRtEngine(own_model)
+    stain(engine, grey())
+
+    def full(*_arguments: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(EngineCache, "store", full)
+    engine.close()
+    assert "kernels not kept" in caplog.text
+    assert cuda.held == 0
+
+
+def test_the_runtime_captures_its_own_cuda_graph_and_takes_our_memory(
+    engine: BaseEngine, tensorrt: FakeTensorRt
+) -> None:
+    stain(engine, grey())
+    (config,) = tensorrt.configs
+    assert config.cuda_graph_strategy.name == "WHOLE_GRAPH_CAPTURE"
+    assert config.dynamic_shapes_kernel_specialization_strategy.name == "LAZY"
+    assert config.strategy.name == "USER_MANAGED"
+
+
+# Failures
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "words"),
+    [
+        (
+            {"refuse": "cudaError 2: out of memory"},
+            EngineMemoryError,
+            r"refuses the compiled engine, .* too little memory: .*out of memory",
+        ),
+        ({"refuse": "Unexpected internal error"}, EngineFileError, "Unexpected internal error"),
+        ({"refuse": "cudaError 35: CUDA driver version is insufficient"}, EngineLostError, "install a newer one"),
+        (
+            {"validity": Validity.INVALID, "diagnostics": Diagnostics.OLD_CUDA_DRIVER},
+            EngineLostError,
+            "missing or too old.*OLD_CUDA_DRIVER",
+        ),
+        (
+            {"validity": Validity.INVALID, "diagnostics": Diagnostics.INSUFFICIENT_GPU_MEMORY},
+            EngineMemoryError,
+            "INSUFFICIENT_GPU_MEMORY",
+        ),
+        (
+            {"validity": Validity.INVALID, "diagnostics": Diagnostics.VERSION_MISMATCH | Diagnostics.UNSUPPORTED_CC},
+            EngineFileError,
+            "invalid here: VERSION_MISMATCH, UNSUPPORTED_CC",
+        ),
+        ({"validity": Validity.INVALID}, EngineFileError, "invalid here: it gave no reason"),
+        ({"fail": "create_execution_context"}, EngineMemoryError, "could not prepare the engine.*no room"),
+        ({"fail": "set_input_shape"}, EngineError, r"could not set frame to \(1, 96, 96, 2\): API usage error"),
+        ({"fail": "set_tensor_address"}, EngineError, "could not place frame: API usage error"),
+        ({"fail_run": 1}, EngineError, "could not run the engine: unspecified reason"),
+        ({"fail_run": 1, "run_line": "an illegal memory access"}, EngineLostError, "start the program again"),
+    ],
+)
+def test_what_the_library_only_logs_becomes_an_error_of_its_kind(
+    own_model: Model,
+    cuda: FakeCuda,
+    tensorrt: FakeTensorRt,
+    change: dict[str, Any],
+    kind: type[EngineError],
+    words: str,
+) -> None:
+    vars(tensorrt).update(change)
+    engine = TensorRtEngine(own_model)
+    with pytest.raises(EngineError, match=words) as caught:
+        stain(engine, grey())
+    assert type(caught.value) is kind
+    assert str(caught.value).startswith("tensorrt 9.9.9 (tensorrt_rtx) (f32) for model livestain/test-model@")
+    engine.close()
+    del caught
+    assert tensorrt.alive == cuda.held == 0
+
+
+def test_an_engine_that_is_only_slow_here_is_a_warning(
+    engine: BaseEngine, tensorrt: FakeTensorRt, caplog: pytest.LogCaptureFixture
+) -> None:
+    tensorrt.validity, tensorrt.diagnostics = Validity.SUBOPTIMAL, Diagnostics.UNSUPPORTED_CC
+    stain(engine, grey())
+    assert "may be slow on this card (UNSUPPORTED_CC)" in caplog.text
+
+
+def test_after_one_failed_run_the_engine_works(engine: BaseEngine, tensorrt: FakeTensorRt) -> None:
+    frames = [given((96, 96), seed) for seed in range(5)]
+    wanted = engine.stain_many(frames)
+    tensorrt.fail_run = tensorrt.runs + 3
+    with pytest.raises(EngineError, match="could not run the engine"):
+        engine.stain_many(frames)
+    np.testing.assert_array_equal(engine.stain_many(frames), wanted)
+
+
+def whole_life(model: Model) -> None:
+    engine = TensorRtEngine(model)
+    try:
+        stain(engine, grey())
+        engine.stain_many([grey()] * 5)
+    finally:
+        engine.close()
+        engine.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "forever", "kind"),
+    [
+        (Code.cudaErrorIllegalAddress, True, EngineLostError),
+        (Code.cudaErrorMemoryAllocation, False, EngineMemoryError),
+        (Code.cudaErrorInvalidValue, False, EngineError),
+    ],
+    ids=["lost for good", "no memory", "one bad call"],
+)
+def test_whichever_cuda_call_fails_the_error_is_typed_and_nothing_stays(
+    own_model: Model,
+    tensorrt: FakeTensorRt,
+    monkeypatch: pytest.MonkeyPatch,
+    code: Code,
+    forever: bool,
+    kind: type[EngineError],
+) -> None:
+    tensorrt.hollow = True
+    monkeypatch.setattr("livestain.engine.backends.tensorrt.frame_cost", lambda *_: None)
+    sound = fake_cuda.install(monkeypatch, FakeCuda())
+    whole_life(own_model)
+    for number in range(1, len(sound.calls) + 1):
+        fake = fake_cuda.install(monkeypatch, FakeCuda(number, code, forever=forever))
+        failed: Exception | None = None
+        try:
+            whole_life(own_model)
+        except EngineError as error:
+            failed = error
+        call = fake.calls[number - 1]
+        freeing = "Free" in call or "Destroy" in call
+        # Only a failure to free, and of waiting before that, is a matter of the log.
+        assert failed is None or type(failed) is kind, call
+        assert failed is not None or freeing or call == "cudaStreamSynchronize", call
+        # Every single thing was given back, but for what the card refused to take.
+        assert fake.held == fake.refused, call
+        assert tensorrt.alive == 0, call
+    last = fake_cuda.install(monkeypatch, FakeCuda())
+    whole_life(own_model)
+    assert last.held == 0
+
+
+def test_kernels_of_a_lost_card_are_not_asked_for(own_model: Model, cuda: FakeCuda, tensorrt: FakeTensorRt) -> None:
+    engine = TensorRtEngine(own_model)
+    tensorrt.fail_run, tensorrt.run_line = 1, "unspecified launch failure"
+    with pytest.raises(EngineLostError):
+        stain(engine, grey())
+    engine.close()
+    assert kernel_files(own_model) == []
+
+
+# Cards and modules
+
+
+def test_the_engine_is_opened_and_passes_the_gate(own_model: Model, cuda: FakeCuda, tensorrt: FakeTensorRt) -> None:
+    engine = open_backend(own_model, shape=(112, 128))
+    assert (engine.info.backend, engine.info.version) == ("tensorrt", "9.9.9 (tensorrt_rtx)")
+    assert engine.info.device.startswith("NVIDIA Fake 4090 (24 GiB")
+    assert engine.info.gate.passed
+    assert engine.info.reason.startswith("an NVIDIA card is here")
+    engine.close()
+    assert cuda.held == 0
+
+
+def test_a_card_that_fails_at_opening_leaves_the_work_to_openvino(
+    own_model: Model, cuda: FakeCuda, tensorrt: FakeTensorRt
+) -> None:
+    tensorrt.fail = "create_execution_context"
+    info = open_backend(own_model, threads=1).info
+    assert info.backend == "openvino"
+    assert "fell back, since tensorrt" in info.reason
+    assert cuda.held == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"driver": 0}, "no NVIDIA driver is installed"),
+        ({"count_code": Code.cudaErrorInsufficientDriver, "driver": 12080}, "driver is too old: it knows CUDA 12.8"),
+        ({"count_code": Code.cudaErrorNoDevice}, "no NVIDIA card"),
+        ({"fail_at": 3, "code": Code.cudaErrorMemoryAllocation}, "cudaGetDeviceCount failed"),
+    ],
+    ids=["no driver", "old driver", "no card", "full card"],
+)
+def test_a_machine_that_cannot_use_it_says_why_without_loading_the_library(
+    cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], words: str
+) -> None:
+    vars(cuda).update(change)
+    monkeypatch.setattr("livestain.engine.tensorrt_module.MODULES", ("no_such_module",))
+    assert words in TensorRtEngine.unusable()
+
+
+def test_a_card_that_the_library_does_not_know_is_named_with_those_that_it_knows(
+    cuda: FakeCuda, tensorrt: FakeTensorRt
+) -> None:
+    cuda.properties.name, cuda.properties.major, cuda.properties.minor = b"NVIDIA H200", 9, 0
+    assert TensorRtEngine.unusable() == (
+        "tensorrt_rtx 9.9.9 does not know the NVIDIA H200 (compute capability 9.0; it knows 7.5, 8.6, 8.9, 12.0)"
+    )
+
+
+def test_a_card_that_one_library_does_not_know_is_left_to_the_other(
+    model: Model, cuda: FakeCuda, tensorrt: FakeTensorRt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda.properties.major, cuda.properties.minor = 9, 0
+    full = PlainTensorRt()
+    monkeypatch.setitem(sys.modules, "tensorrt", full)
+    assert find_here().tensorrt.name == "tensorrt"
+    monkeypatch.setattr("livestain.engine.backends.tensorrt.build_plan", fake_tensorrt.builder(full))
+    engine = TensorRtEngine(model)
+    frame = given((112, 128))
+    difference = np.abs(stain(engine, frame).astype(int) - stain(OpenVinoEngine(model, threads=1), frame))
+    assert difference.max() <= 1
+    engine.close()
+    assert cuda.held == 0
+
+
+def test_libraries_that_cannot_be_loaded_are_named_with_their_package(
+    cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(name: str) -> Any:
+        if name in sys.modules:
+            return sys.modules[name]
+        raise OSError(f"[WinError 126] {name}.dll or one of its dependencies was not found")
+
+    monkeypatch.setattr("livestain.engine.tensorrt_module.MODULES", ("trt_a",))
+    monkeypatch.setattr("livestain.engine.tensorrt_module.importlib.import_module", broken)
+    with pytest.raises(BackendMissingError, match=r"TensorRT cannot be loaded \(trt_a: .*126.*pip install"):
+        raise BackendMissingError(TensorRtEngine.unusable())
+
+
+# The real library, without a card
+
+
+def real_tensorrt() -> Any:
+    return pytest.importorskip(
+        "tensorrt_rtx", reason="tensorrt-rtx is not installed: would show that its names are as used here"
+    )
+
+
+@pytest.mark.parametrize(
+    ("owner", "names"),
+    [
+        ("Runtime", ["deserialize_cuda_engine", "engine_header_size", "get_engine_validity"]),
+        (
+            "ICudaEngine",
+            ["create_execution_context", "create_runtime_config", "get_tensor_profile_shape", "get_tensor_shape"],
+        ),
+        (
+            "IExecutionContext",
+            [
+                "execute_async_v3",
+                "set_device_memory",
+                "set_input_shape",
+                "set_tensor_address",
+                "update_device_memory_size_for_shapes",
+            ],
+        ),
+        (
+            "IRuntimeConfig",
+            [
+                "create_runtime_cache",
+                "cuda_graph_strategy",
+                "dynamic_shapes_kernel_specialization_strategy",
+                "set_execution_context_allocation_strategy",
+                "set_runtime_cache",
+            ],
+        ),
+        ("IRuntimeCache", ["deserialize", "serialize"]),
+        ("ILogger", ["ERROR", "INTERNAL_ERROR", "log"]),
+        ("CudaGraphStrategy", ["WHOLE_GRAPH_CAPTURE"]),
+        ("DynamicShapesKernelSpecializationStrategy", ["LAZY"]),
+        ("ExecutionContextAllocationStrategy", ["USER_MANAGED"]),
+        ("EngineValidity", ["INVALID", "SUBOPTIMAL"]),
+        ("EngineInvalidityDiagnostics", list(Diagnostics.__members__)),
+        ("ComputeCapability", ["SM75", "SM86", "SM89", "SM120"]),
+    ],
+)
+def test_the_real_library_has_every_name_that_is_used(owner: str, names: list[str]) -> None:
+    assert set(names) <= set(dir(getattr(real_tensorrt(), owner)))
+
+
+@pytest.mark.parametrize(
+    ("owner", "call", "arguments"),
+    [
+        ("Runtime", "deserialize_cuda_engine", "serialized_engine: typing_extensions.Buffer) ->"),
+        ("Runtime", "get_engine_validity", "buffer: typing_extensions.Buffer) -> tuple"),
+        ("ICudaEngine", "create_execution_context", "runtime_config: tensorrt_rtx_bindings"),
+        ("ICudaEngine", "get_tensor_profile_shape", "name: str, profile_index: typing.SupportsInt) -> list"),
+        ("IExecutionContext", "execute_async_v3", "stream_handle: typing.SupportsInt) -> bool"),
+        ("IExecutionContext", "set_device_memory", "memory: typing.SupportsInt, size: typing.SupportsInt) -> None"),
+        ("IExecutionContext", "set_input_shape", "name: str, shape: tuple) -> bool"),
+        ("IExecutionContext", "set_tensor_address", "name: str, memory: typing.SupportsInt) -> bool"),
+        ("IExecutionContext", "update_device_memory_size_for_shapes", ") -> int"),
+        ("IRuntimeCache", "deserialize", "blob: typing_extensions.Buffer) -> bool"),
+        ("IRuntimeCache", "serialize", "IHostMemory"),
+        ("IRuntimeConfig", "set_runtime_cache", ") -> bool"),
+    ],
+)
+def test_the_real_library_takes_these_arguments(owner: str, call: str, arguments: str) -> None:
+    assert arguments in (getattr(getattr(real_tensorrt(), owner), call).__doc__ or "")
+
+
+def test_the_real_diagnostics_have_the_bits_of_the_double() -> None:
+    real = real_tensorrt().EngineInvalidityDiagnostics.__members__
+    assert all(int(real[name]) == int(bit) for name, bit in Diagnostics.__members__.items())
+
+
+def test_the_real_library_calls_rubbish_malformed() -> None:
+    with pytest.raises(EngineFileError, match="MALFORMED_ENGINE"):
+        TensorRt(real_tensorrt()).load(b"no plan at all" * 10)
+
+
+def test_the_real_library_says_why_in_the_log_only() -> None:
+    real = real_tensorrt()
+    lines = Lines(real)
+    assert real.Runtime(lines.logger).deserialize_cuda_engine(b"no plan at all" * 10) is None
+    assert len(str(lines.failure("it failed"))) > len("it failed: it gave no reason")
