@@ -15,16 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import tifffile
 
-from livestain.engine.build import Shapes
-from livestain.engine.cache import EngineCache, Facts
+from livestain.engine.build import BuiltPlan, Shapes
+from livestain.engine.cache import EngineCache, EngineFile, Facts
 from livestain.engine.cuda import find_gpu
 from livestain.engine.plans import Wish, make_engine_file
 from livestain.model import read_model
 from tests.cli.demos import LIVESTAIN
 from tests.conftest import Livestain
+from tests.engine import fake_cuda, fake_tensorrt
 from tests.engine.fake_builder import PLAN, FakeTensorRt, install
 from tests.models import camera_frame, write_test_model
 
@@ -101,6 +103,47 @@ def test_each_frame_size_gets_an_engine_for_both_kinds_of_cameras(
     assert fake.builds == len(compiled(own)) == 4
     assert fake.asked["targets"] == ["SM86"] * 4
     assert fake.asked["profile"]["frame"] == ((1, 1, 512, 640),) * 3
+
+
+@pytest.mark.parametrize("targets", [[], ["--targets", "current"], ["--targets", "sm89"]])
+def test_with_a_card_the_engine_is_gated_on_it(
+    own: Path, targets: list[str], monkeypatch: pytest.MonkeyPatch, livestain: Livestain
+) -> None:
+    cards_here(monkeypatch)
+    done = livestain("build-engine", own, *targets, "--shape", "160x144")
+    assert done.code == 0, done.err
+    assert "gate passed: relative RMS 0.00% where bright" in done.err
+    assert "not yet run" not in done.err
+    notes = {file.facts["bit"]: file.notes for file in engines(own)}
+    assert notes["uint16"]["gate"]["passed"] is True
+    assert notes["uint8"]["gate"] is None  # the test frame has 16 bits
+
+
+@pytest.mark.parametrize("options", [["--targets", "sm75"], ["--output", "elsewhere"]])
+def test_what_the_card_here_does_not_run_is_not_gated(
+    own: Path, options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, livestain: Livestain
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cards_here(monkeypatch)
+    done = livestain("build-engine", own, *options, "--shape", "160x144")
+    assert done.code == 0, done.err
+    assert "built, not yet run on a GPU" in done.err
+
+
+def cards_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A card, as far as doubles go."""
+    fake_cuda.install(monkeypatch, fake_cuda.FakeCuda())
+    fake_tensorrt.install(monkeypatch, fake_tensorrt.FakeTensorRt())
+
+    def build(_module: object, graph: onnx.ModelProto, *, shapes: Shapes, bit: str, **_: object) -> BuiltPlan:
+        return BuiltPlan(fake_tensorrt.plan_bytes(graph, shapes, bit), 0.1, ())
+
+    monkeypatch.setattr("livestain.engine.plans.build_plan", build)
+
+
+def engines(model: Path) -> list[EngineFile]:
+    files = EngineCache(model / "compiled").files()
+    return [file for file in files if file.facts["kind"] == "engine"]
 
 
 def test_what_is_there_is_kept_unless_forced(own: Path, fake: FakeTensorRt, livestain: Livestain) -> None:
