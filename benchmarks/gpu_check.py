@@ -7,9 +7,10 @@
     python benchmarks/gpu_check.py --only ring-2048 one step, again if it is done
     python benchmarks/gpu_check.py --device cpu --quick     tiny sizes, into a temporary folder: a check of the code
 
-Each step runs in a process of its own, with nothing but numpy, scipy and torch; what else it needs, its import says.
-What it found, or the reason why it could not run, is written to ``results/gpu_check.json`` at once. livestain need not
-be installed: the package beside this folder is used.
+Each step runs in a process of its own; what it found, or the reason why it could not run, is written to
+``results/gpu_check.json`` at once. livestain need not be installed: the package beside this folder is used. ``limits``,
+``paths`` and ``paper`` need numpy, scipy and torch alone; ``ring`` also pydantic; ``gate`` and ``engine`` also onnx,
+PyYAML and filelock; ``tensorrt`` and ``engine`` tensorrt-rtx.
 """
 
 from __future__ import annotations

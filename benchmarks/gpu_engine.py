@@ -1,4 +1,4 @@
-"""livestain's own TensorRT engine on this card, in turns with torch: what a user gets, and how many times as fast."""
+"""The TensorRT engine of livestain on this card, in turns with torch: what a user gets, and how many times as fast."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PRECISIONS: tuple[Precision, ...] = ("f32", "f16", "bf16")
 
 
 def engine_rows(folder: Path, side: int, device: str, seconds: float) -> list[Row]:
-    """Return rows for each precision: one frame after the other, groups of late ones, torch; or who refused, and why."""
+    """Return rows for each precision: single frames, groups of late ones, torch; or who refused, and why."""
     model = read_model(folder)
     rows: list[Row] = []
     for precision in PRECISIONS:

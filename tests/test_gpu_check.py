@@ -8,8 +8,7 @@ import importlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -217,100 +216,53 @@ def test_shipped_weights_pass_the_gate_in_torch(name: str) -> None:
 # -- the ring ----------------------------------------------------------------------------------------------------------
 
 
-class LazyCalls:
-    """Streams that do nothing until somebody waits, and then no more than they must, the last one first."""
+def road_of(frames: list[Any], lost: int | None = None) -> Any:
+    """A road without a card that doubles counts; frame number ``lost`` is left out and those after it move up."""
+    module, calls = load("gpu_frames"), load("gpu_calls").HostCalls()
+    size = frames[0].nbytes
+    ring = module.Ring(calls, size, size, 0)
+    ran: list[Any] = []
 
-    def __init__(self) -> None:
-        self.happened: set[int] = set()
-        self.queues: dict[int, list[tuple[str, Any]]] = {}
-        self.home: dict[int, int] = {}
+    def run(stream: int) -> None:
+        given = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(ring.inputs)).view(np.uint16).copy()
+        ran.append(given)
+        doubled = 2 * ran[-1 if lost is None or len(ran) <= lost else -2]
+        ctypes.memmove(ring.outputs, doubled.ctypes.data, size)
 
-    def pinned(self, size: int, held: ExitStack) -> Any:
-        return np.empty(size, np.uint8)
-
-    def stream(self, held: ExitStack) -> int:
-        self.queues[len(self.queues)] = []
-        return len(self.queues) - 1
-
-    def event(self, held: ExitStack) -> int:
-        self.home[len(self.home)] = -1
-        return len(self.home) - 1
-
-    def copy(self, to: int, source: int, size: int, stream: int) -> None:
-        self.queues[stream].append(("do", lambda: ctypes.memmove(to, source, size)))
-
-    def launch(self, stain: Callable[[Any, Any], None]) -> Callable[[Any, Any, int], None]:
-        return lambda frame, stains, stream: self.queues[stream].append(("do", lambda: stain(frame, stains)))
-
-    def record(self, event: int, stream: int) -> None:
-        self.happened.discard(event)
-        self.home[event] = stream
-        self.queues[stream].append(("record", event))
-
-    def hold(self, stream: int, event: int) -> None:
-        self.queues[stream].append(("hold", event))
-
-    def wait(self, event: int) -> None:
-        queue = self.queues[self.home[event]]
-        while event not in self.happened:
-            what, with_ = queue.pop(0)
-            if what == "do":
-                with_()
-            elif what == "record":
-                self.happened.add(with_)
-            elif with_ not in self.happened:
-                self.wait(with_)
+    return module.Road(ring, (size, size), run)
 
 
-def ring_on(calls: LazyCalls, stain: Callable[[Any, Any], None], held: ExitStack) -> tuple[Any, list[Any], list[Any]]:
-    """A ring that stains by ``stain``, seven frames of 64 numbers, and what ``doubled`` makes of them."""
-    torch, ring = load("torch"), load("gpu_ring")
-    like = torch.zeros(64, dtype=torch.int16)
-    frames = [np.random.default_rng(seed).integers(0, 10_000, 64).astype(np.uint16) for seed in range(7)]
-    made = ring.Ring(calls, calls.launch(stain), like, like, held)
-    return made, [frame.view(np.uint8) for frame in frames], [(2 * frame).view(np.uint8) for frame in frames]
+def seven_frames() -> list[Any]:
+    return [np.random.default_rng(seed).integers(0, 10_000, 64).astype(np.uint16) for seed in range(7)]
 
 
-def doubled(frame: Any, stains: Any) -> None:
-    stains.copy_(2 * frame)
-
-
-def test_the_stages_of_a_ring_wait_for_each_other() -> None:
-    with ExitStack() as held:
-        ring, frames, wanted = ring_on(LazyCalls(), doubled, held)
-        assert load("gpu_ring").check_order(ring, frames, wanted) == 0.0
-
-
-@pytest.mark.parametrize("left_out", [0, 1], ids=["upload", "run"])
-def test_a_ring_that_does_not_wait_is_found_out(left_out: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = LazyCalls()
-    holds: list[int] = []
-
-    def hold(stream: int, event: int) -> None:
-        holds.append(event)
-        if (len(holds) - 1) % 2 != left_out:
-            LazyCalls.hold(calls, stream, event)
-
-    monkeypatch.setattr(calls, "hold", hold)
-    with ExitStack() as held:
-        ring, frames, wanted = ring_on(calls, doubled, held)
-        assert load("gpu_ring").check_order(ring, frames, wanted) > load("gpu_frames").SAME
+def test_frames_come_back_in_order_and_one_mixed_up_is_found_out() -> None:
+    counts = seven_frames()
+    frames, wanted = [each.view(np.uint8) for each in counts], [(2 * each).view(np.uint8) for each in counts]
+    assert road_of(frames).check(frames, wanted) == 0.0
+    assert road_of(frames, lost=4).check(frames, wanted) > load("gpu_frames").SAME
 
 
 def test_stains_of_different_frames_differ_by_more_than_is_tolerated() -> None:
     work, frames = load("gpu_work"), load("gpu_frames")
     call = work.call_of(work.build(work.live_generator, "f32", SIDE, "cpu"), "f32")
     one, other = (call(work.on_device(work.frame_counts(SIDE, seed), "cpu")) for seed in (0, 1))
-    assert load("gpu_paths").difference(one, other)["relative_rms"] > 3 * frames.SAME
+    assert frames.relative_rms(frames.as_bytes(one.numpy()), frames.as_bytes(other.numpy())) > 3 * frames.SAME
 
 
 def test_every_frame_comes_back_at_a_pace_and_without_one() -> None:
-    ring = load("gpu_ring")
-    with ExitStack() as held:
-        made, frames, _ = ring_on(LazyCalls(), doubled, held)
-        found = ring.sustained(made, frames, 20, host=True)
-        live = ring.paced(made, frames, 20, 1000.0)
+    frames = [each.view(np.uint8) for each in seven_frames()]
+    road = road_of(frames)
+    found = road.sustained(frames, 20, host=True)
+    live = road.paced(frames, 20, 1000.0)
     assert found["n"] == live["n"] == 20
-    assert live["asked_per_s"] == 1000.0
     assert 0 < live["frame_per_s"] <= 1100
     assert live["p50_ms"] <= live["p99_ms"] <= live["max_ms"]
+
+
+def test_the_ring_of_the_step_returns_the_stains_of_the_network() -> None:
+    steps = load("gpu_steps")
+    rows = load("gpu_frames").frame_rows(steps.Setup("cpu", True), "f32", SIDE)
+    (order,) = [row for row in rows if row["what"] == "order"]
+    assert order["relative_rms_to_network"] == 0.0
+    assert order["through"] == "host memory, no card"
