@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
-import itertools
 import json
-import os
-import platform
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,30 +11,26 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
-import openvino
-import psutil
-import useq
-from pymmcore_plus import CMMCorePlus
 
-from livestain.session.session import Session
-from livestain.sources.camera import PythonCamera, specimen_camera
+from livestain.bench.acquisition import acquire, ready_camera, wait_until_ready
+from livestain.bench.machine import load as load_average
+from livestain.bench.machine import machine
+
+__all__ = [
+    "MODEL",
+    "Report",
+    "acquire",
+    "arguments",
+    "machine",
+    "ready_camera",
+    "scratch",
+    "spread",
+    "wait_until_ready",
+]
 
 MODEL = "demo-nuclei-membrane"
 
 _RESULTS = Path(__file__).with_name("results")
-_PACKAGES = (
-    "numpy",
-    "tensorstore",
-    "openvino",
-    "onnxruntime",
-    "torch",
-    "pymmcore-plus",
-    "useq-schema",
-    "PySide6_Essentials",
-)
-_READY_S = 120.0
-
 Numbers = Mapping[str, float]
 
 
@@ -80,7 +71,7 @@ class Report:
 
     def finish(self) -> int:
         """Print the comparisons, write the file (not with ``--quick``), and return how many promises were not met."""
-        load = _load()
+        load = load_average()
         print(f"load at the end: {load}")
         for check in self._checks:
             print(
@@ -106,22 +97,6 @@ class Report:
         print(f"wrote benchmarks/results/{path.name}")
 
 
-def machine() -> dict[str, object]:
-    """Return what the numbers depend on: processor, load, versions, and the commit that was measured."""
-    core = openvino.Core()
-    return {
-        "processor": str(core.get_property("CPU", "FULL_DEVICE_NAME")).strip(),
-        "computes in": sorted(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")),
-        "cores": os.cpu_count() or 0,
-        "memory GiB": round(psutil.virtual_memory().total / 2**30, 1),
-        "load at the start": _load(),
-        "system": f"{platform.system()} {platform.release().split('-')[0]} {platform.machine()}",
-        "python": platform.python_version(),
-        "versions": {name: _version(name) for name in _PACKAGES},
-        "commit": _commit(),
-    }
-
-
 def spread(values: Iterable[float], unit: str) -> dict[str, float]:
     """Return p50, p99, largest and count of some durations, named with their unit."""
     sample = np.fromiter(values, np.float64)
@@ -129,71 +104,11 @@ def spread(values: Iterable[float], unit: str) -> dict[str, float]:
     return {f"p50_{unit}": p50, f"p99_{unit}": p99, f"max_{unit}": sample.max(), "n": len(sample)}
 
 
-def ready_camera(side: int, exposure_ms: float, count: int = 16) -> PythonCamera:
-    """Return a camera that shows ``count`` frames of the specimen, drawn with their noise beforehand, again and again.
-
-    Frames are (side, side) uint16. Delivering one costs one copy, so that the camera takes no time from what is
-    measured.
-    """
-    source = specimen_camera("spindle", (side, side), seed=1, exposure_ms=0.0)
-    frames = np.empty((count, side, side), np.uint16)
-    for frame in frames:
-        source.snap(frame)
-    return PythonCamera(lambda k: frames[k % count], (side, side), np.uint16, source.pixel_um, exposure_ms)
-
-
-def acquire(core: CMMCorePlus, frames: int, interval_s: float = 0.0) -> npt.NDArray[np.float64]:
-    """Run a software-timed acquisition on this thread; return when each frame was delivered (s of `perf_counter`)."""
-    # Bursts are the camera's pace; what could slow an acquisition is what happens between software-timed frames.
-    if core.mda.engine is not None:
-        core.mda.engine.use_hardware_sequencing = False
-    times = np.zeros(frames)  # made beforehand: nothing of the benchmark grows while it runs
-    numbers = itertools.count()
-
-    def note() -> None:
-        times[next(numbers)] = time.perf_counter()
-
-    core.mda.events.frameReady.connect(note)
-    try:
-        core.mda.run(useq.MDASequence(time_plan=useq.TIntervalLoops(interval=interval_s, loops=frames)))
-    finally:
-        core.mda.events.frameReady.disconnect(note)
-    return times[: next(numbers)]
-
-
-def wait_until_ready(session: Session) -> None:
-    """Block until the engine of the next run is warm."""
-    until = time.monotonic() + _READY_S
-    while not session.status.engine:
-        if time.monotonic() > until:
-            raise TimeoutError(f"the engine was not ready after {_READY_S:g} s: {session.status.warnings}")
-        time.sleep(0.02)
-
-
 @contextmanager
 def scratch(folder: Path) -> Iterator[Path]:
     """Yield a folder for runs on the disk to be measured, deleted at the end of the block."""
     with tempfile.TemporaryDirectory(prefix="livestain-benchmark-", dir=folder, ignore_cleanup_errors=True) as name:
         yield Path(name)
-
-
-def _load() -> list[float]:
-    return [round(value, 2) for value in psutil.getloadavg()]
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
-
-
-def _commit() -> str:
-    asked = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--tags"]
-    try:
-        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def _words(value: object) -> str:

@@ -1,53 +1,39 @@
 """How many frames a second become stains on disk, how old a live stain is, and what the engine alone takes.
 
-    python benchmarks/throughput.py [--quick] [--frames 300] [--rounds 30]                 (about 4 minutes)
+    python benchmarks/throughput.py [--quick] [--frames 300] [--rounds 60]                 (about 4 minutes)
 
 Camera to durable stain at 512 x 512 px: frames drawn beforehand are offered as fast as the intake takes them
 (software-timed, ``when_full="wait"``); the clock runs from the first frame to the ``close`` row of the stains, with the
-engine warm. The engines stain one frame after the other in this process, in turns; each gets counts and gives uint16
-stains, so that all do the same work. Torch runs the same weights in the network they were trained in, eager, with the
-engine's steps before and after it.
+engine warm. The engines alone are measured as `livestain bench` measures them: in turns, torch with the same graph.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
-import itertools
 import statistics
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import patch
 
-import numpy as np
-import numpy.typing as npt
-import torch
 from common import Report, acquire, arguments, ready_camera, scratch, spread, wait_until_ready
-from onnx import numpy_helper
-from torch.nn import functional
 
 import livestain
-from livestain.contrast import Field, estimate_background
+from livestain.bench.engines import EACH, measure, open_engines
 from livestain.engine.opening import open_backend
-from livestain.engine.protocol import Engine, Precision
-from livestain.frames import Counts, Stain
+from livestain.engine.protocol import Precision
+from livestain.frames import Stain
 from livestain.model import Model, read_model
 from livestain.session import recording
 from livestain.sources.camera import PythonCamera, make_core
 from livestain.stainer.job import Job
 from livestain.store.ledger import read_rows
-from livestain.train.networks import Generator
 
 SIDE = 512
 LIVE_RATE = 10.0
 RATES = {"bf16": 35.0, "f32": 18.0}
 LATENCY_MS = 40.0
-SAME = 1e-3
-
-Stains = npt.NDArray[np.uint16]
-StainFrame = Callable[[Counts, Field, float, float], Stains]
 
 
 def main(asked: argparse.Namespace) -> int:
@@ -63,7 +49,7 @@ def main(asked: argparse.Namespace) -> int:
         ages = live_ages_ms(camera, asked, folder / "live")
         report.add(f"frame to live result at {LIVE_RATE:g} frame/s", spread(ages, "ms"))
         report.check("frame to live result, p50, ms", statistics.median(ages), at_most=LATENCY_MS)
-    compare_engines(report, model, camera, asked.rounds)
+    compare_engines(report, model, asked.rounds)
     return report.finish()
 
 
@@ -106,82 +92,28 @@ def live_ages_ms(camera: PythonCamera, asked: argparse.Namespace, run: Path) -> 
     return ages
 
 
-def compare_engines(report: Report, model: Model, camera: PythonCamera, rounds: int) -> None:
-    """Note what each engine takes for a frame: in turns, ten frames at a time, the first of them not counted."""
-    frame = np.empty((SIDE, SIDE), np.uint16)
-    camera.snap(frame)
-    background = estimate_background(frame)
-    given = (frame, background.shade(model.card.contrast.constant), 0.0, 1 / model.card.contrast.constant)
-    opened = open_engines(model)
-    engines: dict[str, StainFrame] = {name: engine.stain for name, engine in opened.items()}
-    network = rebuild(model)
-    engines["torch eager f32"] = functools.partial(stain_by_torch, network, False)
-    if "openvino bf16" in engines:
-        engines["torch eager bf16"] = functools.partial(stain_by_torch, network, True)
-    truth = engines["onnxruntime f32"](*given).astype(np.float64) / 65535
-    times: dict[str, list[float]] = {name: [] for name in engines}
-    for _, (name, stain) in itertools.product(range(rounds), engines.items()):
-        times[name] += [time_ms(functools.partial(stain, *given)) for _ in range(10)][1:]
-    for name, stain in engines.items():
-        rms = float(np.sqrt(np.mean((stain(*given) / 65535 - truth) ** 2)))
-        report.add(f"engine alone, {name}", {**spread(times[name], "ms"), "rms_to_onnxruntime": rms})
-        if name == "torch eager f32" and rms > SAME:
-            raise RuntimeError(f"torch does not compute the same stains: rms {rms:.1e}")
-    for engine in opened.values():
-        engine.close()
-    ours = min(statistics.median(times[name]) for name in opened)
+def compare_engines(report: Report, model: Model, rounds: int) -> None:
+    """Note what each engine takes for a frame, as `livestain bench` does."""
+    with open_engines(model, ("openvino", "onnxruntime")) as opened:
+        table = measure(model, opened, SIDE, rounds * EACH, ("torch",))
+    if table.missing:
+        raise RuntimeError(f"not measured: {table.missing}")
+    rows = {row.name: row for row in table.rows}
+    for name, row in rows.items():
+        if row.kind != "limit":
+            report.add(f"engine alone, {name}", {**row.ms, "rms_to_f32": row.rms or 0.0})
+    ours = min(row.ms["p50_ms"] for row in rows.values() if row.kind == "engine")
     for name in ("torch eager f32", "onnxruntime f32"):
-        ratio = statistics.median(times[name]) / ours
-        report.add(f"{name} / fastest of ours", {"times": ratio})
-
-
-def open_engines(model: Model) -> dict[str, Engine]:
-    engines: dict[str, Engine] = {}
-    for precision, _ in able(model):
-        engines[f"openvino {precision}"] = open_backend(model, "openvino", precision=precision)
-    engines["onnxruntime f32"] = open_backend(model, "onnxruntime")
-    return engines
-
-
-def rebuild(model: Model) -> Generator:
-    """Return the network of the demo model in torch, with the weights of its ONNX file."""
-    network = Generator(len(model.stains))
-    network.eval()
-    network.fold()
-    tensors = {each.name: each for each in model.generator().graph.initializer}
-    network.load_state_dict(
-        {name: torch.from_numpy(numpy_helper.to_array(tensors[name]).copy()) for name in network.state_dict()}
-    )
-    network.requires_grad_(False)
-    return network
-
-
-def stain_by_torch(network: Generator, bf16: bool, image: Counts, shade: Field, black: float, offset: float) -> Stains:
-    """Stain (Y, X) counts, sides multiples of 16, as an engine does; ``bf16``: the network under autocast."""
-    with torch.inference_mode():
-        grid = torch.from_numpy(shade)[None, None]
-        scale = functional.interpolate(grid, scale_factor=8, mode="bilinear", align_corners=False)
-        counts = torch.from_numpy(image.astype(np.float32))[None, None]
-        contrast = ((counts - black) * scale - offset).clamp(-1, 1)
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            stains = network(contrast).float()
-        counts_out: Stains = (stains[0].clamp(0, 1) * 65535).round().numpy().astype(np.uint16)
-        return counts_out
-
-
-def time_ms(call: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    call()
-    return 1000 * (time.perf_counter() - began)
+        report.add(f"{name} / fastest of ours", {"times": rows[name].ms["p50_ms"] / ours})
 
 
 if __name__ == "__main__":
     parser = arguments(__doc__)
     parser.add_argument("--frames", type=int, default=None, help="frames of a run: 300, or 60 with --quick")
     parser.add_argument("--repeats", type=int, default=None, help="runs at each precision: 3, or 1 with --quick")
-    parser.add_argument("--rounds", type=int, default=None, help="turns of ten frames: 30, or 3 with --quick")
+    parser.add_argument("--rounds", type=int, default=None, help="turns of five frames: 60, or 6 with --quick")
     asked = parser.parse_args()
     asked.frames = asked.frames or (60 if asked.quick else 300)
     asked.repeats = asked.repeats or (1 if asked.quick else 3)
-    asked.rounds = asked.rounds or (3 if asked.quick else 30)
+    asked.rounds = asked.rounds or (6 if asked.quick else 60)
     sys.exit(main(asked))

@@ -4,31 +4,25 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TypeVar
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from qtpy.QtCore import QEventLoop, QObject, QSettings, Qt, QTimer, Signal
+from qtpy.QtCore import QEventLoop, Qt, QTimer
 
 import livestain
+from livestain.bench.screen import beside, window_on
 from livestain.frames import Key
 from livestain.model.read import read_model
-from livestain.session.session import Session
 from livestain.stainer.half import half_size
 from livestain.view.live import LiveFeed
 from livestain.view.picture import LayerInfo, Marks, Picture
 from livestain.view.shell import application
 from livestain.view.window import Window
 
-Answer = TypeVar("Answer")
-
 _WARM_UP = 20
 
-__all__ = ["ReadyFeed", "application", "beside", "ready_pictures", "time_paints", "window_on"]
+__all__ = ["LiveFeed", "ReadyFeed", "application", "beside", "ready_pictures", "time_paints", "window_on"]
 
 
 class ReadyFeed:
@@ -96,35 +90,3 @@ def time_paints(window: Window, feed: ReadyFeed, seconds: float) -> list[float]:
     loop.exec()
     window.canvas.painted.disconnect(next_picture)
     return [1000 * float(ms) for ms in np.diff(ends)[_WARM_UP:]]
-
-
-@contextmanager
-def window_on(
-    feed: ReadyFeed | LiveFeed, folder: Path, session: Session | None = None, size: tuple[int, int] = (1280, 800)
-) -> Iterator[Window]:
-    """Yield a window that is shown, with settings of its own kept in ``folder``."""
-    window = Window(feed, session=session, settings=QSettings(str(folder / "view.ini"), QSettings.Format.IniFormat))
-    window.resize(*size)
-    window.show()
-    try:
-        yield window
-    finally:
-        window.finish("measured", "plain")
-        window.close()
-        window.deleteLater()
-        application().sendPostedEvents(None, 0)
-
-
-class _Bell(QObject):
-    rung = Signal()
-
-
-def beside(work: Callable[[], Answer]) -> Answer:
-    """Run ``work`` on a thread of its own while Qt turns here, and return what it returned."""
-    bell, loop = _Bell(), QEventLoop()
-    bell.rung.connect(loop.quit, Qt.ConnectionType.QueuedConnection)
-    with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(work)
-        future.add_done_callback(lambda _: bell.rung.emit())
-        loop.exec()
-        return future.result()
