@@ -239,7 +239,7 @@ def test_ctrl_c_leaves_no_half_file(own: Path, monkeypatch: pytest.MonkeyPatch, 
     module = FakeTensorRt(interrupted)
     install(monkeypatch, module)
     done = livestain("build-engine", own, *NAMED)
-    assert (done.code, module.builds) == (130, 2)
+    assert (done.code, module.builds, module.cancelled) == (130, 2, True)
     assert "Traceback" not in done.err
     assert [path.read_bytes() for path in compiled(own)] == [PLAN]  # the first was whole and stays
     assert left(own / "compiled") == {".blob", ".json"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import sys
+import time
 from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -57,6 +58,7 @@ class FakeTensorRt(ModuleType):
         super().__init__("tensorrt_rtx")
         self.build = build
         self.builds = 0
+        self.cancelled = False
         self.asked: dict[str, Any] = {"cleared": [], "targets": [], "profile": {}}
         self.logger: Any = None
         self.monitor: Any = None
@@ -84,12 +86,12 @@ class FakeTensorRt(ModuleType):
         return self.build(self)
 
     def until_cancelled(self) -> bytes | None:
-        """Work on until the monitor says stop; fails the test when it never does."""
+        """Work on until the monitor says stop, and note that it did."""
         self.monitor.phase_start("Working", None, 1)
-        for step in range(10**7):
-            if not self.monitor.step_complete("Working", step):
-                return None
-        raise AssertionError("never cancelled")
+        until_s = time.monotonic() + 20
+        while not self.cancelled and time.monotonic() < until_s:
+            self.cancelled = not self.monitor.step_complete("Working", 0)
+        return None
 
 
 class Config:

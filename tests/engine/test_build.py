@@ -219,8 +219,10 @@ def test_ctrl_c_ends_the_build() -> None:
         signal.raise_signal(signal.SIGINT)
         fake.until_cancelled()
 
+    fake = FakeTensorRt(interrupted)
     with pytest.raises(KeyboardInterrupt):
-        plan_of(FakeTensorRt(interrupted))
+        plan_of(fake)
+    assert fake.cancelled
 
 
 def test_an_error_of_the_progress_ends_the_build_of_the_real_library(rtx: ModuleType) -> None:

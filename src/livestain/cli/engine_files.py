@@ -70,9 +70,9 @@ def show_files(cache: EngineCache) -> None:
     for file in files:
         table.add_row(*_row(file))
     tell(f"compiled in {cache.folder}")
-    console = Console(highlight=False, markup=False)
-    # In a file or a pipe nothing is cut at 80 characters.
-    (console if console.is_terminal else Console(highlight=False, markup=False, width=_WIDE)).print(table)
+    # Never cut: a narrow terminal wraps the lines, a pipe gets them whole.
+    width = max(_WIDE, Console().width)
+    Console(highlight=False, markup=False, width=width).print(table, soft_wrap=True)
 
 
 def cost_words(cost: FrameCost, size: tuple[int, int]) -> str:
