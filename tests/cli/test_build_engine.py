@@ -340,7 +340,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], list[object]] | list[object], str]] =
     "unknown backend": (["--backend", "cuda"], "--backend"),
     "shape below the minimum": (["--shape", "64x512"], "64 x 512 px are not possible: at least 96 x 96"),
     "shape below the minimum, OpenVINO": (["--backend", "openvino", "--shape", "64x512"], "64 x 512 px"),
-    "shape above memory": (["--shape", "90000x90000"], "the largest card has 96 GiB"),
+    "shape above memory": (["--shape", "200000x300000"], "the largest card has 288 GiB"),
     "shape above memory, OpenVINO": (["--backend", "openvino", "--shape", "900000x900000"], "this computer has"),
     "shape that is none": (["--shape", "large"], "--shape large is not possible: height x width in px"),
     "shape with one side": (["--shape", "512"], "--shape 512 is not possible"),

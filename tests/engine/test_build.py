@@ -150,8 +150,8 @@ def test_shapes_say_which_frames_they_take(size: tuple[int, int], taken: bool) -
 
 def test_a_frame_above_the_memory_of_every_card_is_refused_before_the_build() -> None:
     fake = FakeTensorRt()
-    with pytest.raises(UserError, match=r"70000 x 90000 px need \d+ GiB .* the largest card has 96 GiB"):
-        plan_of(fake, shapes=Shapes.only((70000, 90000)))
+    with pytest.raises(UserError, match=r"200000 x 300000 px need \d+ GiB .* the largest card has 288 GiB"):
+        plan_of(fake, shapes=Shapes.only((200000, 300000)))
     assert fake.builds == 0
 
 

@@ -22,10 +22,11 @@ import onnx
 from livestain.contrast import shade_shape
 from livestain.engine.cost import frame_cost
 from livestain.engine.graph import Bit
+from livestain.engine.operators import libraries_that_take
 from livestain.engine.tensorrt_module import MODULES
 from livestain.errors import BackendMissingError, EngineError, EngineMemoryError, ModelError, UserError
 from livestain.frames import MIN_SIDE_PX
-from livestain.settings import INSTALL, is_installed
+from livestain.settings import INSTALL
 
 Size = tuple[int, int]
 """(Y, X), px."""
@@ -36,8 +37,8 @@ Progress = Callable[[str, float], None]
 GENERATIONS = ("sm75", "sm86", "sm89", "sm120")
 """The targets where there is no card: GeForce RTX 20, 30, 40 and 50, and the workstation cards of their time."""
 
-LARGEST_CARD_BYTES = 96 << 30
-"""The memory of the largest card that one of the targets has; no frame may need more."""
+LARGEST_CARD_BYTES = 288 << 30
+"""No NVIDIA card has more memory (B300; of those that TensorRT for RTX knows the largest has 128 GiB)."""
 
 _LOOK_S = 0.1
 _NO_DRIVER = "CUDA driver version is insufficient"
@@ -325,42 +326,9 @@ def _refusal(module: ModuleType, parser: Any, graph: onnx.ModelProto) -> Excepti
     name = f"{module.__name__} {module.__version__}"
     if not named:
         return ModelError(f"{name} cannot read the graph of this model: {why}")
-    able = _libraries_that_take(graph)
+    able = libraries_that_take(graph)
     other = f"use --backend {' or '.join(able)}" if able else "nor does another engine library here: export it again"
     return ModelError(f"{name} cannot compile the operator {', '.join(named)} of this model: {why}; {other}")
-
-
-def _libraries_that_take(graph: onnx.ModelProto) -> list[str]:
-    """Return the CPU libraries that are installed and compile this graph."""
-    data = graph.SerializeToString()
-    return [name for name, takes in (("openvino", _openvino_takes), ("onnxruntime", _ort_takes)) if takes(data)]
-
-
-def _openvino_takes(data: bytes) -> bool:
-    if not is_installed("openvino"):
-        return False
-    import openvino
-
-    try:
-        core = openvino.Core()
-        core.compile_model(core.read_model(data, b""), "CPU")
-    except RuntimeError:
-        return False
-    return True
-
-
-def _ort_takes(data: bytes) -> bool:
-    if not is_installed("onnxruntime"):
-        return False
-    import onnxruntime
-
-    from livestain.engine.backends.onnxruntime import OnnxRuntimeEngine
-
-    try:
-        onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    except OnnxRuntimeEngine.library_errors:
-        return False
-    return True
 
 
 def _px(size: Size) -> str:
