@@ -64,9 +64,9 @@ def open_engines(model: Model, backends: Sequence[Backend], threads: int | None 
         engines: dict[str, Engine] = {}
         missing: dict[str, str] = {}
         for asked in backends:
-            _open(model, asked, threads, engines, missing)
-        for engine in engines.values():
-            stack.callback(engine.close)
+            for name, engine in _open(model, asked, threads, missing):
+                stack.callback(engine.close)
+                engines.setdefault(name, engine)
         limits = [copy_limit()]
         for name, engine in engines.items():
             backend: Backend = engine.info.backend  # type: ignore[assignment]
@@ -78,17 +78,16 @@ def open_engines(model: Model, backends: Sequence[Backend], threads: int | None 
         yield Opened(engines, limits, missing)
 
 
-def _open(
-    model: Model, asked: Backend, threads: int | None, engines: dict[str, Engine], missing: dict[str, str]
-) -> None:
+def _open(model: Model, asked: Backend, threads: int | None, missing: dict[str, str]) -> Iterator[tuple[str, Engine]]:
+    """Yield the engines of one backend, the one that a run would take first."""
     first = open_backend(model, asked, threads=threads)
     backend: Backend = first.info.backend  # type: ignore[assignment]
-    engines.setdefault(f"{backend} {first.info.precision}", first)
+    yield f"{backend} {first.info.precision}", first
     for precision in find_adapter(backend).precisions(model):
-        name = f"{backend} {precision}"
-        if name not in engines and name not in missing:
+        if precision != first.info.precision:
+            name = f"{backend} {precision}"
             try:
-                engines[name] = open_backend(model, backend, threads=threads, precision=precision)
+                yield name, open_backend(model, backend, threads=threads, precision=precision)
             except EngineError as error:
                 missing[name] = str(error)
 
