@@ -13,7 +13,6 @@ import numpy.typing as npt
 import onnx
 import openvino
 from openvino import opset13
-from openvino.passes import ConstantFolding, Manager
 
 from livestain.contrast import Field, shade_shape
 from livestain.engine.backends.base import BaseEngine, Job, Program, Scalar
@@ -155,10 +154,13 @@ def _read(graph: bytes, job: Job, split: bool) -> list[Any]:
 
 
 def _cut(model: Any) -> list[Any]:
-    # Folding first: the crop asks for the frame's size, which would tie the second part to the frame itself.
-    folding = Manager()
-    folding.register_pass(ConstantFolding())
-    folding.run_passes(model)
+    # The crop asks for the frame's size, which would tie the second part to the frame itself. Only that is folded:
+    # OpenVINO's own folding makes floats of int8 weights, and nothing would be computed in int8 any more.
+    for node in model.get_ordered_ops():
+        if node.get_type_name() == "ShapeOf":
+            shape = np.array(node.input_value(0).get_shape(), np.int64)
+            node.output(0).replace(opset13.constant(shape, node.get_element_type()).output(0))
+    model.validate_nodes_and_infer_types()
     seam = next(node.output(0) for node in model.get_ordered_ops() if SEAM in _names(node))
     entry = opset13.parameter(seam.get_shape(), np.float32)
     for target in seam.get_target_inputs():
