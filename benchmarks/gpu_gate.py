@@ -54,6 +54,8 @@ def gate_rows(folder: Path, precisions: tuple[Precision, ...], device: str) -> l
             {
                 "what": f"gate, {folder.name}",
                 "precision": precision,
+                "side": contrast.shape[-1],
+                "n": 1,
                 "bright_rms": found.bright_rms,
                 "dark_rms": found.dark_rms,
                 "max_abs": found.max_abs,

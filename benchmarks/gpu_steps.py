@@ -92,9 +92,10 @@ def limits(setup: Setup) -> list[Row]:
     seconds = setup.seconds(8.0)
     rates = measure_rates(("bf16", "f16", "tf32", "f32"), setup.device, setup.quick, seconds)
     rows: list[Row] = [
-        {"what": "matrix product", "precision": p, "tflop_per_s": r / 1e12} for p, r in rates.matrix.items()
+        {"what": "matrix product", "precision": p, "tflop_per_s": r / 1e12, "n": rates.n}
+        for p, r in rates.matrix.items()
     ]
-    rows.append({"what": "copy within the card, read and written", "GB_per_s": rates.copy / 1e9})
+    rows.append({"what": "copy within the card, read and written", "GB_per_s": rates.copy / 1e9, "n": rates.n})
     return rows + (host_rates(setup.quick, seconds) if setup.device == "cuda" else [])
 
 
