@@ -2,11 +2,11 @@
 
 Weights are int8 with one scale for each output channel, what a convolution reads is int8 with one scale: x = q s, with
 s = max|x| / 127 and no zero point, since TensorRT takes none. The first and the last convolution stay float32: they are
-a tenth of the work, and half of the stain's error came through the last. What is not fused into a convolution is
-float32, too; a convolution's own result never is quantised for the sake of what follows but a convolution.
+a twentieth of the work of the shipped networks, and half of the stain's error came through the last. Only what a
+convolution reads is rounded, so that all between convolutions is float32 unless a library fuses it with one.
 
 A convolution of joined maps (a skip connection) becomes the sum of one convolution for each, with a scale of its own:
-OpenVINO 2026.4 computes quantised joins wrongly (a fifth of the stain on a shipped model).
+OpenVINO 2026.4 computes quantised joins wrongly (the stain of the demo model was off by a fifth).
 """
 
 from __future__ import annotations
