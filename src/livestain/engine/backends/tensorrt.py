@@ -147,11 +147,7 @@ class TensorRtEngine(BaseEngine):
         self._unload()
         plan, facts = self._plan(job)
         self._loaded = TensorRtProgram(Cuda(), plan, job.bit, job.stains)
-        try:
-            self._prepare(plan, facts)
-        except BaseException:
-            self._unload()
-            raise
+        self._prepare(plan, facts)
         return self._loaded
 
     def _prepare(self, plan: LoadedPlan, facts: Facts) -> None:
@@ -164,10 +160,9 @@ class TensorRtEngine(BaseEngine):
             kernels = None if file is None else file.read()
         except EngineFileError as error:
             _log.warning("%s; compiling its kernels anew", error)
-        used = plan.prepare(kernels)
-        if kernels is not None and not used:
+        if not plan.prepare(kernels) and kernels is not None:
             _log.warning("%s refuses the kernels kept in %s; compiling them anew", self, self._cache.folder)
-        self._kernels = kernels if used else None
+        self._kernels = kernels
 
     def _keep_kernels(self) -> None:
         if self._loaded is None or self._lost:
