@@ -21,6 +21,7 @@ from pymmcore_plus import CMMCorePlus
 from pymmcore_plus.mda import FinishReason
 
 import livestain
+from livestain.engine.backends.openvino import OpenVinoEngine
 from livestain.errors import EngineError, RunError
 from livestain.frames import Key
 from livestain.session.intake import FULL
@@ -160,6 +161,8 @@ def test_an_engine_that_raises_costs_stains_and_no_frame(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # Whatever this CPU has: only f32 can every backend go on in.
+    monkeypatch.setattr(OpenVinoEngine, "precisions", classmethod(lambda cls, model: ("f32",)))
     break_engine(monkeypatch, before)
     with attached(model_folder, tmp_path / "run", isolate=False) as (core, session):
         core.mda.run(timed(30, 0.0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections import abc
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -153,7 +154,7 @@ class EngineForTests:
         self._before(self._number)
         return self._engine.stain(*passed)
 
-    def stain_many(self, frames: list[Given]) -> list[npt.NDArray[np.uint16]]:
+    def stain_many(self, frames: abc.Sequence[Given]) -> list[npt.NDArray[np.uint16]]:
         return [self.stain(frame.image, frame.shade, frame.black, frame.offset) for frame in frames]
 
 

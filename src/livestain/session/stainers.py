@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from livestain.errors import LivestainError
-from livestain.stainer.job import Geometry, Job, Message
+from livestain.stainer.job import Geometry, Job, Message, last_words
 from livestain.stainer.slots import Slot, frame_parts, make_file, remove_file, result_parts
 
 log = logging.getLogger(__name__)
@@ -183,7 +183,7 @@ class StainerThread:
             StainLoop(self._job, self._inbox, self._wake, self._on_message).run()
         except LivestainError as error:
             end = str(error)
-            self._on_message({"is": "warning", "text": end})
+            self._on_message(last_words(error))
         except Exception as error:
             log.exception("the stainer thread failed")
             end = repr(error)

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -30,13 +30,18 @@ _SILENT_S = 2.0
 _SILENT_TIMES = 10
 _STARVED_TIMES = 10
 
+_CHAIN: tuple[Backend, ...] = get_args(Backend)[1:]
+"""The libraries in the order in which ``auto`` takes them, in a run as at its beginning."""
+
 
 class Staining:
     """Keeps one stainer at work for one run.
 
     A stainer that ends without having closed, or falls silent, is started again once, then (backend ``auto``) with the
-    next backend, then staining is off for the run; recording never notices. Messages arrive on the stainer's own
-    thread; `prepare`, `finish` and `watch` come from the recorder and the watchdog.
+    next backend, and the next; when its device is lost or full, with the next at once. All of them compute in the
+    precision that the run began with: where none is left that can, staining is off for the run; recording never
+    notices. Messages arrive on the stainer's own thread; `prepare`, `finish` and `watch` come from the recorder and
+    the watchdog.
     """
 
     def __init__(
@@ -68,6 +73,9 @@ class Staining:
         self._close_message: Message = {"do": "close", "cautions": []}
         self._warm_ms: float | None = None
         self._plans: list[Job] = [job]
+        self._failed: Message = {}
+        self._ends: list[str] = []
+        self._is_ready = self._began_again = False
         self._heard_s = time.monotonic()
         self._cpu_s: float | None = None
         self._stainer: Stainer | None = None
@@ -168,6 +176,7 @@ class Staining:
     def _start(self, job: Job) -> None:
         with self._lock:
             self._warm_ms = None
+            self._failed, self._is_ready = {}, False
             self._heard_s = time.monotonic()
             if self._settings.isolate:
                 self._stainer = StainerProcess(job, self._errors, self._on_message, self._on_exit)
@@ -198,6 +207,9 @@ class Staining:
         self._heard_s = time.monotonic()
         match message["is"]:
             case "ready":
+                self._is_ready = True
+                if self.engine and self.engine["backend"] != message["engine"]["backend"]:
+                    self.latencies = Latencies()  # of another device: nothing to be patient by
                 self.engine = {"id": message["id"], **message["engine"]}
                 log.info("engine ready after %.0f ms: %s", message["ms"], self.engine["reason"])
             case "warm":
@@ -211,6 +223,8 @@ class Staining:
                 self._take_rows(message)
             case "warning":
                 self._warn(message["text"])
+            case "failed":
+                self._failed = message
             case "log":
                 log.log(message["level"], "stainer: %s", message["text"])
             case "closed":
@@ -265,25 +279,41 @@ class Staining:
             if self.closed_properly or not self._plans:
                 self.ended.set()
                 return
+            why = str(self._failed.get("text", how))
+            self._ends.append(f"{self._used}: {why}")
             follow = self._next_plan()
             if follow is None:
-                self.off = f"staining is off for this run: the stainer ended again ({how})"
+                self.off = self._why_off()
                 self._warn(self.off)
                 self.ended.set()
                 return
-            self._warn(f"the stainer ended ({how}) and is started again with backend {follow.backend!r}")
+            self._warn(f"the stainer ended ({why}) and is started again with backend {follow.backend!r}")
             self._plans.append(follow)
             self._start(follow)
 
+    @property
+    def _used(self) -> str:
+        """The backend of the stainer that ended; "auto" when it had not come so far as to choose."""
+        backend = self._plans[-1].backend
+        return str(self.engine["backend"]) if backend == "auto" and self._is_ready else backend
+
     def _next_plan(self) -> Job | None:
-        """What to try after the plans so far: the same once more, then another backend, then nothing."""
-        used = str(self.engine.get("backend", "")) or self._job.backend
-        if len(self._plans) == 1:
-            precision = str(self.engine["precision"]) if self.engine else None
-            same: Backend = "onnxruntime" if used == "onnxruntime" else "openvino"
-            return self._job.model_copy(update={"precision": precision, "backend": same if self.engine else used})
-        if len(self._plans) == 2 and self._job.backend == "auto":
-            other = "onnxruntime" if used == "openvino" else "openvino"
-            if is_installed(other):
-                return self._job.model_copy(update={"backend": other})
-        return None
+        """What to try now: the same once more, unless it cannot help, then each backend after it, then nothing."""
+        fixed = {"precision": self.engine["precision"]} if self.engine else {}
+        used = self._used
+        helps = self._is_ready or len(self._plans) == 1
+        if helps and not self._began_again and not (self._failed.get("lost") and self._job.backend == "auto"):
+            self._began_again = True
+            return self._job.model_copy(update={"backend": used, **fixed})
+        if self._job.backend != "auto":
+            return None
+        after = _CHAIN[_CHAIN.index(used) + 1 :] if used in _CHAIN else _CHAIN[1:]
+        following = next((name for name in after if is_installed(name)), None)
+        return None if following is None else self._job.model_copy(update={"backend": following, **fixed})
+
+    def _why_off(self) -> str:
+        left = f"no engine is left that computes in {self.engine['precision']}, as this run does" if self.engine else ""
+        return (
+            f"staining is off for this run: {left or 'no engine is left'} ({'; '.join(self._ends)}). "
+            "What is recorded stays, and can be stained later"
+        )

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from livestain.engine.protocol import Precision
+from livestain.errors import EngineLostError, EngineMemoryError, LivestainError
 from livestain.settings import Backend, Settings
 
 Message = dict[str, Any]
@@ -20,8 +21,14 @@ what is recorded, then end), ``quit`` (end after the plane in hand).
 
 From it, by ``"is"``: ``hello``, ``ready`` (engine), ``mapped`` (the slot files may be unlinked), ``warm`` (made ready
 for this shape; from now on it speaks at least once a second), ``live`` (a result lies in the stain slot), ``idle``
-(nothing to show), ``rows`` (totals, and the last row), ``alive``, ``warning``, ``log``, ``closed``.
+(nothing to show), ``rows`` (totals, and the last row), ``alive``, ``warning``, ``log``, ``closed``, and, before it ends
+without that, ``failed`` (why; and whether the device is lost or full, so that another backend must go on).
 """
+
+
+def last_words(error: LivestainError) -> Message:
+    """Return what a stainer says that ends because of this error."""
+    return {"is": "failed", "text": str(error), "lost": isinstance(error, EngineLostError | EngineMemoryError)}
 
 
 class Job(Settings):

@@ -156,14 +156,14 @@ class StainLoop:
         if not self._draining or (self._writer is not None and self._writer.busy):
             return False
         self._note_written()
+        self._poll_raw()  # rows may have come between the last look and the word ``close``
         if self._gives_up():
             return True
-        for key in list(self._backlog.waiting()):
-            if self._shades.needs_first(key.p):
-                self._fail(key, "no usable background: every frame of this position is dark or saturated", live=False)
-            else:
-                return False
-        return True
+        waiting = list(self._backlog.waiting())
+        dark = [key for key in waiting if self._shades.needs_first(key.p)]
+        for key in dark:
+            self._fail(key, "no usable background: every frame of this position is dark or saturated", live=False)
+        return len(dark) == len(waiting)
 
     def _gives_up(self) -> bool:
         """Whether the disk takes no row any more: at the end of a run this is not waited for, planes stay behind."""

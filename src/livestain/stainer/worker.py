@@ -100,7 +100,7 @@ def main() -> None:
     threading.Thread(target=pipes.watch, args=(parent_pid,), daemon=True).start()
 
     from livestain.errors import LivestainError
-    from livestain.stainer.job import Job
+    from livestain.stainer.job import Job, last_words
     from livestain.stainer.loop import StainLoop
 
     logging.getLogger("livestain").addHandler(_Forward(pipes))
@@ -109,7 +109,7 @@ def main() -> None:
     try:
         StainLoop(Job.model_validate_json(sys.argv[1]), pipes.inbox, pipes.wake, pipes.say).run()
     except LivestainError as error:
-        pipes.say({"is": "warning", "text": str(error)})
+        pipes.say(last_words(error))
         code = 1
     except Exception:  # noqa: BLE001 - the edge of the process: recorded in the run's file of errors, and the session starts another
         traceback.print_exc()
