@@ -223,6 +223,19 @@ def test_the_warning_says_what_happened(model_folder: Path, tmp_path: Path, monk
     )
 
 
+def test_what_is_usual_is_learned_anew_of_another_device(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow_then_lost(number: int) -> None:
+        threading.Event().wait(0.1)
+        at(LOST, 15)(number)
+
+    use(monkeypatch, {"tensorrt": slow_then_lost})
+    session = run_of(model_folder, tmp_path / "run", follow=NOBODY)
+    assert 9 <= sum(row.get("engine_ms", 0) >= 100 for row in ledger(tmp_path / "run")) <= 14
+    assert session.status.latency_ms["engine"][0] < 100
+
+
 def test_without_a_record_the_next_engine_shows_what_comes(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, {"tensorrt": at(LOST, 3)})
     with session_of(model_folder, None) as (session, feed):
