@@ -20,8 +20,9 @@ from livestain.contrast import estimate_background
 from livestain.engine.backends.base import BaseEngine
 from livestain.engine.backends.openvino import OpenVinoEngine
 from livestain.engine.backends.tensorrt import TensorRtEngine
-from livestain.engine.build import Shapes
+from livestain.engine.build import Shapes, build_plan
 from livestain.engine.cache import EngineCache, EngineFile
+from livestain.engine.cuda import find_gpu
 from livestain.engine.graph import Bit, compose
 from livestain.engine.opening import open_backend
 from livestain.engine.plans import Wish, plan_facts
@@ -326,6 +327,16 @@ def test_precisions_are_those_with_an_engine_file_for_this_card(
     put(own_model, tensorrt, ("SM120",), precision="int8")
     put(own_model, tensorrt, precision="int8", version="9.9.8")
     assert TensorRtEngine.precisions(own_model) == ("f16", "bf16", "f32")
+
+
+def test_half_precision_is_taken_once_there_is_an_engine_file_of_it(
+    own_model: Model, cuda: FakeCuda, tensorrt: FakeTensorRt
+) -> None:
+    for precision, wanted in [(None, "f32"), ("f16", "f16"), (None, "f16")]:
+        if precision == "f16":
+            stain(TensorRtEngine(own_model, "f16"), grey())
+        info = open_backend(own_model, "tensorrt").info
+        assert (info.precision, info.gate.passed) == (wanted, True)
 
 
 # Kernels that the library compiles while it runs
@@ -719,3 +730,21 @@ def test_the_real_library_says_why_in_the_log_only() -> None:
     lines = Lines(real)
     assert real.Runtime(lines.logger).deserialize_cuda_engine(b"no plan at all" * 10) is None
     assert len(str(lines.failure("it failed"))) > len("it failed: it gave no reason")
+
+
+@pytest.mark.skipif(find_gpu()[0] is not None, reason="a card is here: would show what the library says without one")
+def test_the_real_library_without_a_driver_fails_as_an_engine_does(
+    own_model: Model, cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = real_tensorrt()
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    graph = compose(own_model.generator(), own_model.card.stride, "bytes", "uint16")
+    wish = Wish("f32", Shapes(), "uint16", ("SM89",))
+    facts = plan_facts(real, own_model, graph.SerializeToString(deterministic=True), wish)
+    plan = build_plan(real, graph, targets=("SM89",), shapes=Shapes(), bit="uint16")
+    EngineCache.of(own_model).store(facts, plan.data)
+    engine = TensorRtEngine(own_model)
+    with pytest.raises(EngineLostError, match=r"the NVIDIA driver is missing or too old.*cudaError 35[^|]*$"):
+        stain(engine, grey())
+    engine.close()
+    assert cuda.held == 0

@@ -129,7 +129,8 @@ class TensorRt:
         if validity == self.module.EngineValidity.SUBOPTIMAL:
             _log.warning("%s: the compiled engine may be slow on this card (%s)", self, ", ".join(reasons))
         if validity == self.module.EngineValidity.INVALID:
-            lines.add(", ".join(reasons))
+            if reasons:
+                lines.add(", ".join(reasons))
             raise lines.failure(f"{self} calls the compiled engine invalid here", EngineFileError)
 
 
