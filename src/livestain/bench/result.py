@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 Spread = Mapping[str, float]
 """``p50_ms``, ``p95_ms``, ``p99_ms``, ``max_ms`` (absent where it is not known) and ``n``."""
@@ -129,3 +129,14 @@ class Result:
     journeys: tuple[Journey, ...]
     said: tuple[str, ...]
     version: int = 1
+
+
+def read_result(document: Mapping[str, Any]) -> Result:
+    """Return the result whose JSON this is (of `dataclasses.asdict`)."""
+    tables = [
+        Table(**{**table, "rows": tuple(Row(**row) for row in table["rows"]), "load": tuple(table["load"])})
+        for table in document["tables"]
+    ]
+    journeys = tuple(Journey(**journey) for journey in document["journeys"])
+    parts = {"tables": tuple(tables), "journeys": journeys, "said": tuple(document["said"])}
+    return Result(**{**document, **parts})
