@@ -14,6 +14,7 @@ import pytest
 
 from livestain.bench import engines, limits, plan
 from livestain.bench.engines import Opened, measure, open_engines
+from livestain.bench.limits import Limit
 from livestain.bench.plan import Wanted, parse_wanted, run
 from livestain.engine.backends.onnxruntime import OnnxRuntimeEngine
 from livestain.engine.backends.openvino import OpenVinoEngine
@@ -70,6 +71,17 @@ def test_a_precision_that_fails_is_missing_with_its_reason(model: Model, monkeyp
         assert list(opened.engines) == ["openvino f32"]
         assert "no kernel" in opened.missing["openvino bf16"]
         assert measure(model, opened, SIDE, 1).missing == opened.missing
+
+
+def test_a_matrix_rate_that_cannot_be_measured_is_missing(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> Limit:
+        raise EngineError("no room")
+
+    monkeypatch.setattr(engines, "matrix_limit", broken)
+    with open_engines(model, ("onnxruntime",), threads=1) as opened:
+        table = measure(model, opened, SIDE, 1)
+    assert table.missing == {"matrix rate, onnxruntime f32": "no room"}
+    assert table.rows[0].of_matrix_rate is None
 
 
 def test_a_backend_that_cannot_be_opened_at_all_is_an_error(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from livestain.bench.report import limiting_engine, limiting_stage, machine_lines, ratios, sentences, sheets
+from livestain.bench.report import limiting_engine, limiting_stage, machine_lines, sentences, sheets
 from livestain.bench.result import Journey, Table
 from tests.bench.results import engine, journey, ms, result, table
 
@@ -101,8 +101,3 @@ def test_only_what_is_installed_is_named_with_its_version() -> None:
     text = "\n".join(machine_lines(result()))
     assert "numpy 2.0; abc" in text
     assert "torch" not in text
-
-
-def test_ratios_are_those_of_the_medians_of_one_table() -> None:
-    measured = result(table(engine("a", 10), engine("b", 30)), table(engine("a", 10), side_px=1024))
-    assert ratios(measured, "a", "b") == {512: 3.0}

@@ -16,16 +16,17 @@ import psutil
 
 from livestain.bench.acquisition import one_frame
 from livestain.bench.case import Case
-from livestain.bench.limits import Limit, copy_limit, matrix_limit, matrix_name
+from livestain.bench.limits import Limit, card_copy_limits, copy_limit, matrix_limit, matrix_name
 from livestain.bench.machine import load
 from livestain.bench.others import torch_cases
 from livestain.bench.result import Row, Table
 from livestain.bench.turns import Turns, spread, take_turns
 from livestain.contrast import estimate_background
 from livestain.engine.cost import frame_cost
+from livestain.engine.cuda import Cuda
 from livestain.engine.graph import FULL_SCALE, compose
 from livestain.engine.opening import find_adapter, open_backend
-from livestain.engine.protocol import Engine, Given
+from livestain.engine.protocol import Engine, Given, Precision
 from livestain.errors import EngineError
 from livestain.model import Model
 from livestain.settings import Backend
@@ -68,14 +69,24 @@ def open_engines(model: Model, backends: Sequence[Backend], threads: int | None 
                 stack.callback(engine.close)
                 engines.setdefault(name, engine)
         limits = [copy_limit()]
+        if any(engine.info.backend == "tensorrt" for engine in engines.values()):
+            limits += card_copy_limits(Cuda(), stack)
         for name, engine in engines.items():
-            backend: Backend = engine.info.backend  # type: ignore[assignment]
-            if engine.info.precision == "int8":  # what is dense in int8 would have to be calibrated
-                missing[matrix_name(name)] = "no matrix rate at int8 is measured"
-                continue
-            limits.append(matrix_limit(model, backend, engine.info.precision, threads, folder))  # type: ignore[arg-type]
-            stack.callback(limits[-1].case.close)
+            try:
+                limits.append(_matrix_limit(model, engine, threads, folder))
+            except EngineError as error:
+                missing[matrix_name(name)] = str(error)
+            else:
+                stack.callback(limits[-1].case.close)
         yield Opened(engines, limits, missing)
+
+
+def _matrix_limit(model: Model, engine: Engine, threads: int | None, folder: Path) -> Limit:
+    if engine.info.precision == "int8":
+        raise EngineError("at int8 none is measured: what is dense would have to be calibrated")
+    backend: Backend = engine.info.backend  # type: ignore[assignment]
+    precision: Precision = engine.info.precision  # type: ignore[assignment]
+    return matrix_limit(model, backend, precision, threads, folder)
 
 
 def _open(model: Model, asked: Backend, threads: int | None, missing: dict[str, str]) -> Iterator[tuple[str, Engine]]:
@@ -120,6 +131,8 @@ def measure(
     frame, constant = one_frame(side), model.card.contrast.constant
     given = Given(frame, estimate_background(frame).shade(constant), 0.0, 1 / constant)
     say(f"{side} x {side} px: getting ready")
+    for engine in opened.engines.values():
+        engine.warm_up((side, side), frame.dtype)
     bf16 = any(engine.info.precision == "bf16" for engine in opened.engines.values())
     others, missing = torch_cases(model, given, against, bf16=bf16)
     ours = [_engine_case(name, engine, given) for name, engine in opened.engines.items()]

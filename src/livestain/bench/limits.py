@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,9 +15,11 @@ from onnx import TensorProto, helper, numpy_helper
 from livestain.bench.case import Case
 from livestain.contrast import shade_shape
 from livestain.engine.cost import frame_cost
+from livestain.engine.cuda import Cuda
 from livestain.engine.graph import compose
 from livestain.engine.opening import find_adapter
-from livestain.engine.protocol import Given, Precision
+from livestain.engine.protocol import Precision
+from livestain.errors import EngineError
 from livestain.model import Model
 from livestain.model.files import ModelFile
 from livestain.settings import Backend
@@ -44,7 +47,7 @@ def matrix_limit(model: Model, backend: Backend, precision: Precision, threads: 
     """Return dense 3 x 3 convolutions of 256 maps in the runtime graph, compiled by this library at this precision.
 
     They keep the arithmetic units as busy as this library can: their rate is what an engine is held against. All that
-    lies beside them in the graph is below 1 % of the work. Blocks while it compiles.
+    lies beside them in the graph is below 1 % of the work. Blocks while it compiles and runs for the first time.
 
     Parameters
     ----------
@@ -54,17 +57,26 @@ def matrix_limit(model: Model, backend: Backend, precision: Precision, threads: 
         As in `livestain.engine.opening.open_backend`.
     folder
         Where the stand-in and its compiled form are kept; must exist, and be left until the case is closed.
+
+    Raises
+    ------
+    EngineError
+        The library cannot compile or run it.
     """
     stand_in = _stand_in(model, folder)
-    engine = find_adapter(backend)(stand_in, precision, threads)
-    grid = np.full(shade_shape((_SIDE, _SIDE)), 1e-3, np.float32)
-    frame = np.random.default_rng(0).integers(1000, 3000, (_SIDE, _SIDE), np.uint16)
-    given = Given(frame, grid, 0.0, 1.0)
     cost = frame_cost(compose(stand_in.generator(), stand_in.card.stride), (_SIDE, _SIDE))
     if cost is None:
         raise AssertionError("the sizes of the stand-in are all known")
+    engine = find_adapter(backend)(stand_in, precision, threads)
+    try:
+        engine.warm_up((_SIDE, _SIDE), np.dtype(np.uint16))
+    except EngineError:
+        engine.close()
+        raise
+    grid = np.full(shade_shape((_SIDE, _SIDE)), 1e-3, np.float32)
+    frame = np.random.default_rng(0).integers(1000, 3000, (_SIDE, _SIDE), np.uint16)
     name = matrix_name(f"{backend} {precision}")
-    case = Case(name, lambda: engine.stain(given.image, given.shade, given.black, given.offset), engine.close)
+    case = Case(name, lambda: engine.stain(frame, grid, 0.0, 1.0), engine.close)
     return Limit(name, cost.flops / 1e9, "GFLOP", case)
 
 
@@ -83,6 +95,28 @@ def copy_limit() -> Limit:
         return target
 
     return Limit("memory copy", 2 * COPIED_BYTES / 2**30, "GiB", Case("memory copy", copy, lambda: None))
+
+
+def card_copy_limits(cuda: Cuda, held: ExitStack) -> list[Limit]:
+    """Return the copying of 64 MiB from pinned memory to the card and back; ``held`` frees what it needs.
+
+    Raises
+    ------
+    EngineError
+        The card has no room, or is lost.
+    """
+    memory, stream = cuda.pinned(COPIED_BYTES, held), cuda.stream(held)
+    here, there = int(memory.ctypes.data), cuda.device_memory(COPIED_BYTES, held)
+
+    def limit(name: str, to: int, source: int) -> Limit:
+        def copy() -> npt.NDArray[np.uint8]:
+            cuda.copy(to, source, COPIED_BYTES, stream)
+            cuda.finish(stream)
+            return memory
+
+        return Limit(name, COPIED_BYTES / 2**30, "GiB", Case(name, copy, lambda: None))
+
+    return [limit("copy to the card", there, here), limit("copy from the card", here, there)]
 
 
 def _stand_in(model: Model, folder: Path) -> Model:

@@ -129,16 +129,6 @@ def doubts(table: Table) -> list[str]:
     return found
 
 
-def ratios(result: Result, over: str, under: str) -> Mapping[int, float]:
-    """Return by side how many times faster one case is than another, by the medians of the same rounds."""
-    found = {}
-    for table in result.tables:
-        ms = {row.name: row.ms["p50_ms"] for row in table.rows}
-        if not table.beside and over in ms and under in ms:
-            found[table.side_px] = ms[under] / ms[over]
-    return found
-
-
 def _slowdown(row: Row) -> float:
     return row.slowdown or 1.0
 
