@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,16 +116,23 @@ class EngineCache:
         build
             Makes the engine anew and returns it with the content of its file.
         """
-        found = self._load(facts, load)
+        damaged = False
+        try:
+            found = self._load(facts, load)
+        except EngineFileError as error:
+            _log.warning("%s; compiling again", error)
+            found, damaged = None, True
         if found is not None:
             return found
         with self.building(facts):
-            found = self._load(facts, load)  # another process may have built it meanwhile
+            found = None if damaged else self._load(facts, load)  # another process may have built it meanwhile
             if found is not None:
                 return found
+            began = time.perf_counter()
             made, data = build()
+            notes = {"built": time.time(), "seconds": round(time.perf_counter() - began, 3)}
             try:
-                self.store(facts, data)
+                self.store(facts, data, notes)
             except OSError as error:
                 _log.warning("compiled engine not kept in %s: %s", self.folder, error)
         return made
@@ -204,12 +212,8 @@ class EngineCache:
         return len(files), size
 
     def _load(self, facts: Facts, load: Callable[[bytes], T]) -> T | None:
-        try:
-            file = self.find(facts)
-            return None if file is None else load(file.read())
-        except EngineFileError as error:
-            _log.warning("%s; compiling again", error)
-            return None
+        file = self.find(facts)
+        return None if file is None else load(file.read())
 
     def _path(self, facts: Facts) -> Path:
         return self.folder / f"{engine_key(facts)}.blob"

@@ -71,10 +71,10 @@ def open_backend(
             continue
         try:
             adapter = find_adapter(name)
+            why_not = adapter.unusable()
         except BackendMissingError as error:
             failures.append(error)
             continue
-        why_not = adapter.unusable()
         if why_not and backend == "auto":
             absent.append(f"{name} not used: {why_not}")  # a machine without a card: nothing to warn of
             continue

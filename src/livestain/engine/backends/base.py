@@ -157,7 +157,13 @@ class BaseEngine(ABC):
 
     @classmethod
     def unusable(cls) -> str:
-        """Return why this machine cannot use this library although it is installed; empty when it can."""
+        """Return why this machine cannot use this library although it is installed; empty when it can.
+
+        Raises
+        ------
+        BackendMissingError
+            A part of it is not installed or cannot be loaded.
+        """
         return ""
 
     @classmethod

@@ -24,7 +24,6 @@ from livestain.engine.protocol import Given, Precision
 from livestain.engine.tensorrt_module import Here, LoadedPlan, find_here
 from livestain.engine.tensorrt_program import TensorRtProgram
 from livestain.errors import (
-    BackendMissingError,
     EngineError,
     EngineFileError,
     EngineLostError,
@@ -73,7 +72,7 @@ class TensorRtEngine(BaseEngine):
         """Return why no card can be used; empty when one can."""
         try:
             find_here()
-        except (BackendMissingError, EngineError) as error:
+        except EngineError as error:
             return str(error)
         return ""
 
