@@ -15,7 +15,7 @@ import yaml
 from livestain.engine.backends.base import BaseEngine
 from livestain.engine.backends.openvino import OpenVinoEngine
 from livestain.engine.opening import open_backend
-from livestain.errors import BackendMissingError, EngineError, GateError, UserError
+from livestain.errors import BackendMissingError, EngineError, EngineLostError, GateError, UserError
 from livestain.model import Model, read_model
 from tests.models import write_test_model
 
@@ -145,3 +145,21 @@ def test_when_all_fail_every_reason_is_given(model: Model, monkeypatch: pytest.M
 def test_what_does_not_exist_is_the_users_mistake(model: Model, backend: Any, precision: Any, words: str) -> None:
     with pytest.raises(UserError, match=words):
         open_backend(model, backend, precision=precision)
+
+
+def test_auto_takes_the_next_backend_where_one_lacks_the_precision(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OpenVinoEngine, "precisions", classmethod(lambda cls, model: ("bf16",)))
+    info = open_backend(model, threads=1, precision="f32").info
+    assert (info.backend, info.precision) == ("onnxruntime", "f32")
+    assert "openvino computes in bf16 on this machine, not in f32" in info.reason
+    with pytest.raises(UserError, match="openvino computes in bf16 on this machine, not in f32"):
+        open_backend(model, "openvino", threads=1, precision="f32")
+
+
+def test_where_nothing_can_be_used_it_says_why(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("livestain.engine.opening._AUTO", ("openvino",))
+    monkeypatch.setattr(OpenVinoEngine, "unusable", classmethod(lambda cls: "no such processor"))
+    with pytest.raises(EngineLostError, match="no engine can be used here: openvino not used: no such processor"):
+        open_backend(model)

@@ -80,7 +80,14 @@ def open_backend(
             continue
         if why_not:
             raise EngineLostError(f"{name} cannot be used: {why_not}")
-        for choice in _precisions(adapter, model, precision):
+        able = adapter.precisions(model)
+        if precision is not None and precision not in able:
+            lacking = UserError(f"{name} computes in {' or '.join(able)} on this machine, not in {precision}")
+            if backend != "auto":
+                raise lacking
+            failures.append(lacking)
+            continue
+        for choice in able if precision is None else (precision,):
             try:
                 engine = adapter(model, choice, threads)
                 gate = _make_ready(engine, model, shape, dtype)
@@ -89,6 +96,8 @@ def open_backend(
             else:
                 engine.accept(gate, _reason(engine, backend, precision, absent, failures))
                 return engine
+    if not failures:
+        raise EngineLostError(f"no engine can be used here: {'; '.join(absent)}")
     raise type(failures[0])("; ".join(str(failure) for failure in failures)) from failures[0]
 
 
@@ -140,15 +149,6 @@ def open_engine(model: Model | Path | str, backend: Backend = "auto") -> Standal
     """
     opened = model if isinstance(model, Model) else read_model(model)
     return StandaloneEngine(opened, open_backend(opened, backend))
-
-
-def _precisions(adapter: type[BaseEngine], model: Model, precision: Precision | None) -> tuple[Precision, ...]:
-    able = adapter.precisions(model)
-    if precision is None:
-        return able
-    if precision not in able:
-        raise UserError(f"{adapter.backend} computes in {' or '.join(able)} on this machine, not in {precision}")
-    return (precision,)
 
 
 def _make_ready(
