@@ -12,16 +12,20 @@ from pymmcore_plus import CMMCorePlus
 
 from livestain.session.session import Session
 from livestain.sources.camera import PythonCamera, specimen_camera
+from livestain.specimen import Camera, CameraSettings, illumination, prerender
+from livestain.specimen.looks import find_look
 
-_SEED = 1
+_LOOK, _SEED = "spindle", 1
+_DRAWN_PX = 1024
 _READY_S = 120.0
 
 
 def one_frame(side: int) -> npt.NDArray[np.uint16]:
-    """Return one (side, side) uint16 frame of the simulated specimen."""
-    frame = np.empty((side, side), np.uint16)
-    specimen_camera("spindle", (side, side), seed=_SEED, exposure_ms=0.0).snap(frame)
-    return frame
+    """Return one (side, side) uint16 frame of the simulated specimen; above 1024 px a field mirrored at its edges."""
+    look = find_look(_LOOK)
+    drawn = prerender(look, (min(side, _DRAWN_PX),) * 2, 1, _SEED)[0]
+    film = np.pad(drawn, ((0, side - len(drawn)),) * 2, mode="symmetric") * illumination((side, side), _SEED)
+    return Camera(CameraSettings(electrons=look.electrons), _SEED).expose(film, 0)
 
 
 def ready_camera(side: int, exposure_ms: float, count: int = 16) -> PythonCamera:
@@ -30,7 +34,7 @@ def ready_camera(side: int, exposure_ms: float, count: int = 16) -> PythonCamera
     Frames are (side, side) uint16. Delivering one costs one copy, so that the camera takes no time from what is
     measured.
     """
-    source = specimen_camera("spindle", (side, side), seed=_SEED, exposure_ms=0.0)
+    source = specimen_camera(_LOOK, (side, side), seed=_SEED, exposure_ms=0.0)
     frames = np.empty((count, side, side), np.uint16)
     for frame in frames:
         source.snap(frame)
