@@ -91,6 +91,7 @@ def travel(
         side_px=side,
         beside=beside,
         engine=flood.engine,
+        frames=frames,
         frames_per_s=round(flood.frames_per_s, 3),
         engine_ms=flood.stages_ms["engine"]["p50_ms"],
         paced_per_s=round(pace, 3),

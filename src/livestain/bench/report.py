@@ -63,7 +63,8 @@ def _journey_sheet(journey: Journey) -> Sheet:
     lines: list[Line] = [(name, *_spread_words(ms)) for name, ms in journey.stages_ms.items()]
     notes = [f"not measured: {name}: {why}" for name, why in journey.missing.items()]
     notes.append(
-        f"sustained {journey.frames_per_s:.1f} frame/s to durable stains with {journey.engine}; stages at "
+        f"sustained {journey.frames_per_s:.1f} frame/s to durable stains with {journey.engine}, over "
+        f"{journey.frames} frames and the close behind them; stages at "
         f"{journey.paced_per_s:.1f} frame/s; the disk takes {journey.disk_mib_s:.0f} MiB/s; memory of both processes "
         f"{journey.memory_mib:.0f} MiB"
     )

@@ -87,8 +87,10 @@ class Journey:
     ----------
     side_px, beside, engine
         Frame size; what else was at work; backend and precision of the session.
+    frames
+        How many each run had.
     frames_per_s
-        Sustained: frames offered as fast as they are taken, from the first one to the last durable stain.
+        Sustained: frames offered as fast as they are taken, from the first one until all stains are durable and closed.
     engine_ms
         What the engine took for a frame meanwhile, median.
     paced_per_s
@@ -106,6 +108,7 @@ class Journey:
     side_px: int
     beside: str
     engine: str
+    frames: int
     frames_per_s: float
     engine_ms: float
     paced_per_s: float

@@ -79,12 +79,12 @@ def _print(result: Result) -> None:
     for line in report.machine_lines(result):
         console.print(line, soft_wrap=True)
     for sheet in report.sheets(result):
-        table = Table(title=sheet.title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+        table = Table(box=None, padding=(0, 2, 0, 0))
         for number, heading in enumerate(sheet.headings):
             table.add_column(heading, justify="right" if number else "left", no_wrap=True)
         for row in sheet.rows:
             table.add_row(*row)
-        console.print()
+        console.print(f"\n{sheet.title}", soft_wrap=True)
         console.print(table)
         for note in sheet.notes:
             console.print(note, soft_wrap=True)
