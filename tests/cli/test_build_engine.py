@@ -86,13 +86,27 @@ def test_without_a_card_a_model_is_built_for_all_generations_with_a_sidecar(own:
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16", "int8"])
-def test_reduced_precisions_are_built_for_named_cards(own: Path, precision: str, livestain: Livestain) -> None:
+def test_reduced_precisions_are_built_for_named_cards(
+    own: Path, precision: str, monkeypatch: pytest.MonkeyPatch, livestain: Livestain
+) -> None:
     pytest.importorskip("tensorrt_rtx", reason="not installed: would show that it builds reduced precisions")
+    monkeypatch.setattr("livestain.engine.gate.BRIGHT_RMS_MAX", 0.03)  # random weights reach 2.1 % in int8
     frames = calibration(own.parent / "frames") if precision == "int8" else None
     more = ["--calibration", frames] if frames else []
     done = livestain("build-engine", own, *NAMED, "--precision", precision, "--shape", "96x112", *more)
     assert done.code == 0, done.err
     assert len(done.out.splitlines()) == 2
+
+
+def test_a_quantised_network_that_misses_the_gate_is_not_kept(
+    own: Path, fake: FakeTensorRt, monkeypatch: pytest.MonkeyPatch, livestain: Livestain
+) -> None:
+    monkeypatch.setattr("livestain.engine.gate.BRIGHT_RMS_MAX", 0.001)
+    done = livestain("build-engine", own, *NAMED, "--precision", "int8", "--calibration", calibration(own.parent / "f"))
+    assert done.code == 3
+    assert "does not reproduce the model's own stain" in done.err
+    assert fake.builds == 0
+    assert not [file for file in EngineCache.of(read_model(own)).files() if file.facts["precision"] == "int8"]
 
 
 def test_each_frame_size_gets_an_engine_for_both_kinds_of_cameras(
@@ -239,6 +253,7 @@ def test_ctrl_c_leaves_no_half_file(own: Path, monkeypatch: pytest.MonkeyPatch, 
     module = FakeTensorRt(interrupted)
     install(monkeypatch, module)
     done = livestain("build-engine", own, *NAMED)
+    assert module.ended.wait(30)  # an interrupt while its thread starts leaves the library a moment behind the command
     assert (done.code, module.builds, module.cancelled) == (130, 2, True)
     assert "Traceback" not in done.err
     assert [path.read_bytes() for path in compiled(own)] == [PLAN]  # the first was whole and stays

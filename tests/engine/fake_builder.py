@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import sys
+import threading
 import time
 from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
@@ -59,6 +60,7 @@ class FakeTensorRt(ModuleType):
         self.build = build
         self.builds = 0
         self.cancelled = False
+        self.ended = threading.Event()
         self.asked: dict[str, Any] = {"cleared": [], "targets": [], "profile": {}}
         self.logger: Any = None
         self.monitor: Any = None
@@ -91,6 +93,7 @@ class FakeTensorRt(ModuleType):
         until_s = time.monotonic() + 20
         while not self.cancelled and time.monotonic() < until_s:
             self.cancelled = not self.monitor.step_complete("Working", 0)
+        self.ended.set()
         return None
 
 

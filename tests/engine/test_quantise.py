@@ -61,11 +61,12 @@ def write_frames(folder: Path, frames: list[Any]) -> Path:
 
 
 @pytest.mark.parametrize("adapter", [OpenVinoEngine, OnnxRuntimeEngine], ids=lambda adapter: adapter.backend)
-def test_the_demo_model_passes_the_gate_in_int8(demo: Model, adapter: type[BaseEngine]) -> None:
+def test_the_demo_model_in_int8_is_like_itself_and_still_refused(demo: Model, adapter: type[BaseEngine]) -> None:
     engine = adapter(demo, "int8", threads=1)
     result = check_engine(engine, demo)
     engine.close()
-    assert result.passed, result
+    assert result.bright_rms < 0.05
+    assert not result.passed  # 3.4 % where 2 are allowed; should it pass some day: docs/engines.md says it does not
 
 
 def test_openvino_computes_the_convolutions_in_int8(demo: Model) -> None:
@@ -88,7 +89,15 @@ def test_openvino_takes_int8_first_and_onnxruntime_last(demo: Model) -> None:
     assert OnnxRuntimeEngine.precisions(demo) == ("f32", "int8")
 
 
-def test_a_quantised_model_is_opened_in_int8_by_itself(demo: Model) -> None:
+def test_a_quantised_model_is_opened_in_int8_by_itself_if_that_passes_the_gate(
+    demo: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = open_backend(demo, "openvino", threads=1)
+    assert engine.info.precision != "int8"
+    assert "(int8) for model" in engine.info.reason
+    engine.close()
+    monkeypatch.setattr("livestain.engine.gate.BRIGHT_RMS_MAX", 0.05)
+    monkeypatch.setattr("livestain.engine.gate.DARK_RMS_MAX", 0.02)
     engine = open_backend(demo, "openvino", threads=1)
     assert (engine.info.precision, engine.info.gate.passed) == ("int8", True)
     engine.close()

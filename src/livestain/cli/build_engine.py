@@ -14,7 +14,7 @@ import typer
 
 from livestain.cli.engine_files import PRECISIONS, Phases, cost_words, file_words, mib, px_words, show_files
 from livestain.cli.options import tell
-from livestain.errors import UserError, plain
+from livestain.errors import EngineError, UserError, plain
 
 if TYPE_CHECKING:
     from livestain.engine.build import Size
@@ -223,7 +223,7 @@ def _forget(cache: EngineCache, backend: Library, precision: Precision) -> None:
         facts = file.facts
         of_it = facts.get("precision") == precision or (precision == "bf16" and facts.get("parts") == 2)
         if facts.get("backend") == backend and facts.get("kind") == "engine" and of_it:
-            file.path.unlink(missing_ok=True)
+            cache.forget(file)
 
 
 def _clean(cache: EngineCache) -> None:
@@ -283,6 +283,7 @@ def _quantise(model: Model, calibration: Path | None) -> None:
     """Make the int8 network of a model from these frames; without any, the one that is there is used."""
     if calibration is None:
         return
+    from livestain.engine.cache import EngineCache
     from livestain.engine.quantise import quantise, read_calibration, store_quantised
 
     tell(f"reading {calibration} ...")
@@ -290,6 +291,14 @@ def _quantise(model: Model, calibration: Path | None) -> None:
     tell(f"quantising with {len(contrasts)} frames ...")
     made = quantise(model.generator(), contrasts)
     try:
-        store_quantised(model, made, contrasts, str(calibration))
+        file = store_quantised(model, made, contrasts, str(calibration))
     except OSError as error:
         raise UserError(f"the quantised network of {model.identity} cannot be written: {plain(error)}") from error
+    try:
+        _gate(model, Library.OPENVINO, "int8")
+    except EngineError:
+        # Kept, it would be tried and refused whenever the model is opened.
+        cache = EngineCache.of(model)
+        cache.forget(file)
+        _forget(cache, Library.OPENVINO, "int8")
+        raise

@@ -180,13 +180,13 @@ def build_plan(
     job = _Job(module, graph, targets, shapes, bit)
     # In a thread: Ctrl-C inside one of the library's own calls would have to cross its C++.
     with ThreadPoolExecutor(1, "livestain-build") as pool:
-        future = pool.submit(job.run)
         try:
+            future = pool.submit(job.run)  # within: Ctrl-C may come before it returns
             _watch(future, job.phases, progress)
+            return future.result()
         except BaseException:
             job.cancelled.set()
             raise
-        return future.result()
 
 
 def _watch(future: Future[BuiltPlan], phases: SimpleQueue[str], progress: Progress | None) -> None:

@@ -197,6 +197,17 @@ class EngineCache:
         _write_sidecar(noted)
         return noted
 
+    def forget(self, file: EngineFile) -> None:
+        """Delete a file and what lies beside it.
+
+        Raises
+        ------
+        OSError
+            It cannot be deleted (on Windows: it is in use).
+        """
+        for suffix in _OURS:
+            file.path.with_suffix(suffix).unlink(missing_ok=True)
+
     def clean(self) -> tuple[int, int]:
         """Delete everything compiled; returns how many files and bytes that were.
 
@@ -224,8 +235,7 @@ class EngineCache:
 
         same = [file for file in self.files() if kind(file) == kind(like)]
         for file in same[_KEPT:]:
-            for suffix in _OURS:
-                file.path.with_suffix(suffix).unlink(missing_ok=True)
+            self.forget(file)
 
 
 _OURS = (".blob", ".json", ".lock", ".part")
