@@ -15,28 +15,17 @@ from torch import nn
 
 from livestain.engine.gate import compare
 from livestain.engine.graph import FULL_SCALE
-from livestain.train.networks import Generator, LinearGenerator
+from livestain.train.networks import LinearGenerator
 
 Row = dict[str, object]
 Stains = npt.NDArray[np.uint16]
 
 
 def shipped_generator(folder: Path) -> nn.Module:
-    """Return the network of a shipped model in torch, with the weights of its ONNX file.
-
-    Raises
-    ------
-    RuntimeError
-        The file holds another network than the two that we ship.
-    """
+    """Return the network of a shipped model in torch, with the weights of its ONNX file."""
     graph = onnx.load(folder / "generator.onnx").graph
     weights = {each.name.removeprefix("net."): numpy_helper.to_array(each).copy() for each in graph.initializer}
-    stains = len(weights["head.bias"]) // 4
-    if any(node.op_type == "Relu" for node in graph.node):
-        net: nn.Module = Generator(stains)
-        net.fold()
-    else:
-        net = LinearGenerator(stains, 16)
+    net = LinearGenerator(len(weights["head.bias"]) // 4, 16)
     net.load_state_dict({name: torch.from_numpy(weights[name]) for name in net.state_dict()})
     return net.eval().requires_grad_(False)
 

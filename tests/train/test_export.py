@@ -35,7 +35,7 @@ def two_groups(folder: Path) -> Fields:
 
 def test_a_model_of_two_groups_reproduces_its_test_frame(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    net = Generator(1, 4, norm=False).eval()
+    net = Generator(1, 4).eval()
     torch.nn.init.normal_(net.head.weight, 0.0, 3.0)
     model = write_model(tmp_path / "model", net, two_groups(tmp_path), FACTS)
     assert model.test_output().std() > 0.01
@@ -48,7 +48,7 @@ def test_a_model_of_two_groups_reproduces_its_test_frame(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(("license_id", "written"), [(None, None), ("CC-BY-4.0", "CC-BY-4.0")])
 def test_the_author_and_the_licence_are_the_users(license_id: str | None, written: str | None, tmp_path: Path) -> None:
-    net = Generator(1, 4, norm=False).eval()
+    net = Generator(1, 4).eval()
     torch.nn.init.normal_(net.head.weight, 0.0, 3.0)
     facts = Facts("m", "local/m", "A test.", "bright field", {}, "# m\n", "a lab", license_id)
     write_model(tmp_path / "model", net, two_groups(tmp_path), facts)
@@ -57,7 +57,7 @@ def test_the_author_and_the_licence_are_the_users(license_id: str | None, writte
 
 
 def test_a_network_without_live_normalisation_has_nothing_to_freeze(tmp_path: Path) -> None:
-    assert freeze(Generator(1, 4, norm=False), small_fields(tmp_path).groups[""].label_free) is None
+    assert freeze(Generator(1, 4), small_fields(tmp_path).groups[""].label_free) is None
 
 
 def paper_network(inputs: int, outputs: int, *, signed: bool = False) -> ResnetGenerator:

@@ -21,7 +21,7 @@ def make_generator(config: TrainConfig, stains: int, *, linear: bool = False) ->
     blocks = resnet_blocks(config)
     if blocks:
         return ResnetGenerator(1, stains, config.width, blocks)
-    return LinearGenerator(stains, config.width) if linear else Generator(stains, config.width, norm=False)
+    return LinearGenerator(stains, config.width) if linear else Generator(stains, config.width)
 
 
 def make_inverse(config: TrainConfig, stains: int) -> nn.Module:

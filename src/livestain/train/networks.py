@@ -1,8 +1,7 @@
-"""The live generator: a half-resolution U-Net, without normalisation or with one that is frozen and folded.
+"""The live generator: a half-resolution U-Net without normalisation.
 
 A network whose normalisation looks at the frame in hand is unfit for a live picture: one bright object would change
-distant cells. So batch norm, where it is used in training, has its statistics taken once, over calibration frames, and
-folded into the convolutions.
+distant cells.
 """
 
 from __future__ import annotations
@@ -23,36 +22,23 @@ STRIDE = 16
 
 
 class _Conv(nn.Sequential):
-    """Convolution, batch norm or none, ReLU or (without norm) SiLU."""
+    """Convolution and SiLU."""
 
-    def __init__(
-        self, inputs: int, outputs: int, side: int = 3, stride: int = 1, pad: int = 1, *, norm: bool = True
-    ) -> None:
-        conv = nn.Conv2d(inputs, outputs, side, stride, pad, bias=not norm)
-        if norm:
-            super().__init__(conv, nn.BatchNorm2d(outputs), nn.ReLU())
-        else:
-            nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-            nn.init.zeros_(conv.bias)
-            super().__init__(conv, nn.Identity(), nn.SiLU())
-
-    def fold(self) -> None:
-        """Fold the frozen statistics into the convolution: ``w' = w g / sd``, ``b' = b - mean g / sd``."""
-        conv, norm = self[0], self[1]
-        if isinstance(norm, nn.BatchNorm2d):
-            scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-            conv.weight = nn.Parameter((conv.weight * scale.reshape(-1, 1, 1, 1)).detach())
-            conv.bias = nn.Parameter((norm.bias - norm.running_mean * scale).detach())
-            self[1] = nn.Identity()
+    def __init__(self, inputs: int, outputs: int, side: int = 3, stride: int = 1, pad: int = 1) -> None:
+        conv = nn.Conv2d(inputs, outputs, side, stride, pad)
+        nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+        nn.init.zeros_(conv.bias)
+        # The middle is empty: weights keep the names that they have in models and checkpoints.
+        super().__init__(conv, nn.Identity(), nn.SiLU())
 
 
 class _Up(nn.Module):
     """Join the doubled lower level with the skip of its own level."""
 
-    def __init__(self, width: int, norm: bool) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.narrow = nn.Conv2d(2 * width, width, 1)
-        self.block = nn.Sequential(_Conv(2 * width, width, norm=norm), _Conv(width, width, norm=norm))
+        self.block = nn.Sequential(_Conv(2 * width, width), _Conv(width, width))
 
     def forward(self, low: Tensor, skip: Tensor) -> Tensor:
         # Narrowed before doubling: a 1 x 1 convolution and nearest doubling commute, and this order costs a quarter.
@@ -69,17 +55,14 @@ class Generator(nn.Module):
 
     stride = STRIDE
 
-    def __init__(self, stains: int = 2, width: int = 16, norm: bool = True) -> None:
+    def __init__(self, stains: int = 2, width: int = 16) -> None:
         super().__init__()
         self.stains = stains
-        # Where no norm does it: contrast has a standard deviation near 0.1, the layers were initialised for 1.
-        self.gain = 1.0 if norm else 1 / UNIT
+        self.gain = 1 / UNIT  # contrast has a standard deviation near 0.1, the layers were initialised for 1
         widths = [width << level for level in range(4)]
-        self.stem = nn.Sequential(_Conv(1, width, 6, 2, 2, norm=norm), _Conv(width, width, norm=norm))
-        self.downs = nn.ModuleList(
-            nn.Sequential(_Conv(a, b, stride=2, norm=norm), _Conv(b, b, norm=norm)) for a, b in pairwise(widths)
-        )
-        self.ups = nn.ModuleList(_Up(a, norm) for a in reversed(widths[:-1]))
+        self.stem = nn.Sequential(_Conv(1, width, 6, 2, 2), _Conv(width, width))
+        self.downs = nn.ModuleList(nn.Sequential(_Conv(a, b, stride=2), _Conv(b, b)) for a, b in pairwise(widths))
+        self.ups = nn.ModuleList(_Up(a) for a in reversed(widths[:-1]))
         self.head = nn.Conv2d(width, 4 * stains, 3, 1, 1)
         # The first answer is "dark nearly everywhere", as the truth is.
         nn.init.normal_(self.head.weight, 0.0, 0.02)
@@ -91,19 +74,13 @@ class Generator(nn.Module):
 
     def logits(self, contrast: Tensor) -> Tensor:
         """Return what the last step squeezes into 0..1."""
-        levels = [self.stem(contrast * self.gain if self.gain != 1 else contrast)]
+        levels = [self.stem(contrast * self.gain)]
         for down in self.downs:
             levels.append(down(levels[-1]))
         x = levels.pop()
         for up in self.ups:
             x = up(x, levels.pop())
         return functional.pixel_shuffle(self.head(x), 2)
-
-    def fold(self) -> None:
-        """Fold the frozen statistics of every level into its convolution."""
-        for module in list(self.modules()):
-            if isinstance(module, _Conv):
-                module.fold()
 
 
 class LinearGenerator(Generator):
@@ -116,7 +93,7 @@ class LinearGenerator(Generator):
     """
 
     def __init__(self, stains: int, width: int) -> None:
-        super().__init__(stains, width, norm=False)
+        super().__init__(stains, width)
         nn.init.zeros_(self.head.bias)
 
     def forward(self, contrast: Tensor) -> Tensor:
