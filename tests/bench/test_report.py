@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from livestain.bench.report import limiting_engine, limiting_stage, machine_lines, sentences, sheets
+from livestain.bench.report import crowd, limiting_engine, limiting_stage, machine_lines, sentences, sheets
 from livestain.bench.result import Journey, Table
 from tests.bench.results import engine, journey, ms, result, table
 
@@ -72,6 +72,11 @@ def test_a_machine_that_slowed_down_is_said_to_have(slowdown: float | None, said
     found = sentences([table(engine("openvino bf16", 12.5, 0.8, slowdown=slowdown))], [])
     assert any("openvino bf16 by 30%: the processor was throttled" in text for text in found) == said
     assert len(found) == 1 + said
+
+
+@pytest.mark.parametrize(("load", "said"), [(0.0, False), (0.9, False), (1.0, True), (7.5, True)])
+def test_a_machine_that_is_busy_before_the_start_is_said_to_be(load: float, said: bool) -> None:
+    assert [f"load {load:g} on 2 cores" in text for text in crowd(load, 2)] == [True] * said
 
 
 def test_sheets_hold_every_row_its_parts_and_what_is_missing() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from livestain.bench.engines import measure, open_engines
 from livestain.bench.machine import load, machine
 from livestain.bench.others import require_rivals
 from livestain.bench.recorder import busy_recorder
-from livestain.bench.report import sentences
+from livestain.bench.report import crowd, sentences
 from livestain.bench.result import Journey, Result, Table
 from livestain.errors import UserError
 from livestain.frames import MIN_SIDE_PX
@@ -88,7 +89,7 @@ def run(model: Model, wanted: Wanted, folder: Path, say: Callable[[str], None]) 
     LivestainError
         No engine, or no room.
     """
-    began, facts = time.time(), machine()
+    before, began, facts = load()[0], time.time(), machine()
     tables: list[Table] = []
     journeys: list[Journey] = []
     with open_engines(model, wanted.backends) as opened:
@@ -108,7 +109,7 @@ def run(model: Model, wanted: Wanted, folder: Path, say: Callable[[str], None]) 
         settings=wanted.model_dump(mode="json"),
         tables=tuple(tables),
         journeys=tuple(journeys),
-        said=tuple(sentences(tables, journeys)),
+        said=(*sentences(tables, journeys), *crowd(before, os.cpu_count() or 1)),
     )
 
 

@@ -12,6 +12,7 @@ from livestain.bench.turns import SLOWER
 Line = tuple[str, ...]
 
 _HALF = 0.5
+_QUIET = 0.5
 HEADINGS: Line = ("", "p50 ms", "p95", "p99", "max", "n", "rate", "of matrix rate", "CPU ms")
 STAGE_HEADINGS: Line = ("", "p50 ms", "p95", "p99", "max", "n")
 
@@ -115,6 +116,16 @@ def limiting_stage(journey: Journey, table: Table) -> str:
         f"{_size(journey)}, end to end: no stage limits alone: of {frame_ms:.3g} ms a frame the engine takes "
         f"{engine_ms:.3g} ms{at}, the disk {disk_ms:.3g} ms; recorder and stainer share the cores."
     )
+
+
+def crowd(load: float, cores: int) -> list[str]:
+    """Return what a load average before the bench means; nothing for a quiet machine."""
+    if load < _QUIET * cores:
+        return []
+    return [
+        f"Other programs were at work (load {load:g} on {cores} cores before the start): times would be shorter, and "
+        "libraries whose threads spin while they wait, torch first, lose far more than others. Measure again in peace."
+    ]
 
 
 def doubts(table: Table) -> list[str]:
