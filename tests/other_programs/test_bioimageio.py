@@ -44,7 +44,7 @@ def test_what_the_trainer_writes_passes(
     from tests.train.pieces import small_fields
 
     torch.manual_seed(0)
-    net = Generator(1, 4, norm=False).eval()
+    net = Generator(1, 4).eval()
     torch.nn.init.normal_(net.head.weight, 0.0, 3.0)
     facts = Facts(name, f"local/{name}", "A test.", "bright field", {}, "# m\n", author, licence)
     fields = replace(small_fields(tmp_path), pixel_um=pixel_um)
