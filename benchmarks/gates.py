@@ -30,12 +30,12 @@ from livestain.contrast import Field, estimate_background, normalise
 from livestain.engine.backends.base import BaseEngine
 from livestain.engine.backends.onnxruntime import OnnxRuntimeEngine
 from livestain.engine.backends.openvino import OpenVinoEngine
-from livestain.engine.build import GENERATIONS, Shapes, build_plan, load_builder, targets_of
 from livestain.engine.gate import BRIGHT_RMS_MAX, check_engine, compare
 from livestain.engine.generators import generator_for, is_quantised
 from livestain.engine.graph import FULL_SCALE, compose
 from livestain.engine.protocol import GateResult, Precision
 from livestain.engine.quantise import quantise, read_calibration, store_quantised
+from livestain.engine.tensorrt.build import GENERATIONS, Shapes, build_plan, load_builder, targets_of
 from livestain.errors import LivestainError
 from livestain.model import Model, read_model, shipped_models
 

@@ -1,4 +1,4 @@
-"""What stands in for `livestain.engine.cuda.Cuda` in a ring: torch, or host memory where there is no card."""
+"""What stands in for `livestain.engine.tensorrt.cuda.Cuda` in a ring: torch, or host memory where there is no card."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from livestain.engine.cuda import Cuda
+from livestain.engine.tensorrt.cuda import Cuda
 from livestain.errors import BackendMissingError
 
 Bytes = npt.NDArray[np.uint8]
@@ -118,6 +118,6 @@ def find_calls(device: str) -> tuple[Any, str]:
     if device != "cuda":
         return HostCalls(), "host memory, no card"
     try:
-        return Cuda(), "livestain.engine.cuda over cuda.bindings"
+        return Cuda(), "livestain.engine.tensorrt.cuda over cuda.bindings"
     except BackendMissingError as error:
         return TorchCalls(), f"streams and pinned memory of torch ({error})"

@@ -1,6 +1,6 @@
 """Frames from host memory through the live generator and back, in livestain's own ring, beside the machine's limits.
 
-The ring is `livestain.engine.ring`, as it works for TensorRT; here it runs a CUDA graph of the compiled network.
+The ring is `livestain.engine.tensorrt.ring`, as it works for TensorRT; here it runs a CUDA graph of the network.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gpu_limits import HostCopies, measure_rates
 from gpu_work import Precision, StainFrame, build, call_of, capture, cost, frame_counts, live_generator, on_device
 from torch import Tensor
 
-from livestain.engine.ring import PLACES, Ring
+from livestain.engine.tensorrt.ring import PLACES, Ring
 
 if TYPE_CHECKING:
     from gpu_steps import Setup

@@ -9,8 +9,8 @@ import pytest
 
 from livestain.bench import limits
 from livestain.bench.limits import card_copy_limits, copy_limit
-from livestain.engine.cuda import Cuda
-from tests.engine.fake_cuda import FakeCuda
+from livestain.engine.tensorrt.cuda import Cuda
+from tests.engine.tensorrt.fake_cuda import FakeCuda
 
 SIZE = 1 << 16
 

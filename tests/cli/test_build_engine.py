@@ -19,15 +19,15 @@ import onnx
 import pytest
 import tifffile
 
-from livestain.engine.build import BuiltPlan, Shapes
 from livestain.engine.cache import EngineCache, EngineFile, Facts
-from livestain.engine.cuda import find_gpu
-from livestain.engine.plans import Wish, make_engine_file
+from livestain.engine.tensorrt.build import BuiltPlan, Shapes
+from livestain.engine.tensorrt.cuda import find_gpu
+from livestain.engine.tensorrt.plans import Wish, make_engine_file
 from livestain.model import read_model
 from tests.cli.demos import LIVESTAIN
 from tests.conftest import Livestain
-from tests.engine import fake_cuda, fake_tensorrt
-from tests.engine.fake_builder import PLAN, FakeTensorRt, install
+from tests.engine.tensorrt import fake_cuda, fake_tensorrt
+from tests.engine.tensorrt.fake_builder import PLAN, FakeTensorRt, install
 from tests.models import camera_frame, write_test_model
 
 no_card = pytest.mark.skipif(find_gpu()[0] is not None, reason="there is a card: would show what happens without one")
@@ -152,7 +152,7 @@ def cards_here(monkeypatch: pytest.MonkeyPatch) -> None:
     def build(_module: object, graph: onnx.ModelProto, *, shapes: Shapes, bit: str, **_: object) -> BuiltPlan:
         return BuiltPlan(fake_tensorrt.plan_bytes(graph, shapes, bit), 0.1, ())
 
-    monkeypatch.setattr("livestain.engine.plans.build_plan", build)
+    monkeypatch.setattr("livestain.engine.tensorrt.plans.build_plan", build)
 
 
 def engines(model: Path) -> list[EngineFile]:

@@ -23,10 +23,10 @@ from livestain.bench.result import Row, Table
 from livestain.bench.turns import Turns, spread, take_turns
 from livestain.contrast import estimate_background
 from livestain.engine.cost import frame_cost
-from livestain.engine.cuda import Cuda
 from livestain.engine.graph import FULL_SCALE, compose
 from livestain.engine.opening import find_adapter, open_backend
 from livestain.engine.protocol import Engine, Given, Precision
+from livestain.engine.tensorrt.cuda import Cuda
 from livestain.errors import EngineError
 from livestain.model import Model
 from livestain.settings import Backend

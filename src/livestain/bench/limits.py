@@ -15,10 +15,10 @@ from onnx import TensorProto, helper, numpy_helper
 from livestain.bench.case import Case
 from livestain.contrast import shade_shape
 from livestain.engine.cost import frame_cost
-from livestain.engine.cuda import Cuda
 from livestain.engine.graph import compose
 from livestain.engine.opening import find_adapter
 from livestain.engine.protocol import Precision
+from livestain.engine.tensorrt.cuda import Cuda
 from livestain.errors import EngineError
 from livestain.model import Model
 from livestain.model.files import ModelFile

@@ -17,10 +17,10 @@ from livestain.cli.options import tell
 from livestain.errors import EngineError, UserError, plain
 
 if TYPE_CHECKING:
-    from livestain.engine.build import Size
     from livestain.engine.cache import EngineCache, EngineFile
-    from livestain.engine.plans import Place, Wish
     from livestain.engine.protocol import Precision
+    from livestain.engine.tensorrt.build import Size
+    from livestain.engine.tensorrt.plans import Place, Wish
     from livestain.model import Model
 
 
@@ -97,7 +97,7 @@ def build_engine(
     sizes = _sizes(shape, dynamic)
     _require_calibration(opened, wanted, calibration)
     if backend is Library.TENSORRT:
-        from livestain.engine.plans import find_place
+        from livestain.engine.tensorrt.plans import find_place
 
         place = find_place(targets.split(",") if targets else None, wanted)
         tell(place.notice)
@@ -119,9 +119,9 @@ def build_engine(
 
 def _wishes(precision: Precision, sizes: list[Size], place: Place) -> list[Wish]:
     """Return the engines to build: for each size, for cameras of 16 and of 8 bits."""
-    from livestain.engine.build import Shapes
     from livestain.engine.graph import Bit
-    from livestain.engine.plans import Wish
+    from livestain.engine.tensorrt.build import Shapes
+    from livestain.engine.tensorrt.plans import Wish
 
     shapes = [Shapes.only(size) for size in sizes] or [Shapes()]
     bits: tuple[Bit, Bit] = ("uint16", "uint8")
@@ -129,7 +129,7 @@ def _wishes(precision: Precision, sizes: list[Size], place: Place) -> list[Wish]
 
 
 def _build(model: Model, cache: EngineCache, place: Place, wishes: list[Wish], force: bool) -> list[EngineFile]:
-    from livestain.engine.plans import make_engine_file
+    from livestain.engine.tensorrt.plans import make_engine_file
 
     files = []
     for wish in wishes:
@@ -238,7 +238,7 @@ def _clean(cache: EngineCache) -> None:
 
 def _sizes(text: str | None, dynamic: bool) -> list[Size]:
     """Return the (Y, X) sizes asked for; none means all."""
-    from livestain.engine.build import Shapes
+    from livestain.engine.tensorrt.build import Shapes
 
     if text is None:
         return []

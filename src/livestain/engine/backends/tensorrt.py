@@ -14,15 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from livestain.engine.backends.base import BaseEngine, Job, Program, require_given, scalar
-from livestain.engine.build import LARGEST_CARD_BYTES, Shapes, Size, build_plan
 from livestain.engine.cache import EngineCache, Facts
 from livestain.engine.cost import frame_cost
-from livestain.engine.cuda import Cuda
 from livestain.engine.graph import Wire
-from livestain.engine.plans import Wish, plan_facts
 from livestain.engine.protocol import Given, Precision
-from livestain.engine.tensorrt_module import Here, LoadedPlan, find_here
-from livestain.engine.tensorrt_program import TensorRtProgram
+from livestain.engine.tensorrt.build import LARGEST_CARD_BYTES, Shapes, Size, build_plan
+from livestain.engine.tensorrt.cuda import Cuda
+from livestain.engine.tensorrt.module import Here, LoadedPlan, find_here
+from livestain.engine.tensorrt.plans import Wish, plan_facts
+from livestain.engine.tensorrt.program import TensorRtProgram
 from livestain.errors import (
     EngineError,
     EngineFileError,

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from livestain.engine.cuda import Cuda
+from livestain.engine.tensorrt.cuda import Cuda
 from livestain.errors import EngineError
 
 _log = logging.getLogger(__name__)

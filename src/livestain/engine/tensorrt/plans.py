@@ -10,13 +10,13 @@ from importlib.metadata import version
 from types import ModuleType
 from typing import Any
 
-from livestain.engine.build import GENERATIONS, Progress, Shapes, build_plan, load_builder, targets_of
 from livestain.engine.cache import EngineCache, EngineFile
 from livestain.engine.cost import FrameCost, frame_cost
 from livestain.engine.generators import generator_for
 from livestain.engine.graph import Bit, compose
 from livestain.engine.protocol import Precision
-from livestain.engine.tensorrt_module import find_here
+from livestain.engine.tensorrt.build import GENERATIONS, Progress, Shapes, build_plan, load_builder, targets_of
+from livestain.engine.tensorrt.module import find_here
 from livestain.errors import BackendMissingError, EngineError, EngineFileError, UserError, plain
 from livestain.model import Model
 
@@ -33,9 +33,9 @@ class Wish:
     precision, shapes, bit
         What it computes in, the frame sizes that it takes, and what the camera delivers.
     targets
-        Generations of cards, as `livestain.engine.build.targets_of` returns them; None: the card in this machine.
+        Generations of cards, as `livestain.engine.tensorrt.build.targets_of` returns them; None: the card here.
     card
-        That card, as `livestain.engine.cuda.Gpu.current_target` names it with its driver; empty with ``targets``.
+        That card and its driver, as `livestain.engine.tensorrt.cuda.Gpu.current_target` has it; empty with ``targets``.
     """
 
     precision: Precision
@@ -155,13 +155,13 @@ def make_engine_file(
     force
         Build it anew.
     progress
-        As in `livestain.engine.build.build_plan`.
+        As in `livestain.engine.tensorrt.build.build_plan`.
 
     Raises
     ------
     UserError, ModelError, EngineError
-        As `livestain.engine.build.build_plan` and `livestain.engine.generators.generator_for`; or the file cannot be
-        written.
+        As `livestain.engine.tensorrt.build.build_plan` and `livestain.engine.generators.generator_for`; or the file
+        cannot be written.
     """
     graph = compose(generator_for(model, wish.precision, halves=True), model.card.stride, "bytes", wish.bit)
     facts = plan_facts(module, model, graph.SerializeToString(deterministic=True), wish)

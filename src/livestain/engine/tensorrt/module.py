@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from livestain.engine.cuda import Cuda, Gpu
+from livestain.engine.tensorrt.cuda import Cuda, Gpu
 from livestain.errors import BackendMissingError, EngineError, EngineFileError, EngineLostError, EngineMemoryError
 from livestain.settings import INSTALL
 

@@ -24,8 +24,8 @@ import onnxruntime
 import pytest
 
 from livestain.contrast import shade_shape
-from livestain.engine.build import BuiltPlan, Shapes
-from tests.engine.fake_cuda import Stream
+from livestain.engine.tensorrt.build import BuiltPlan, Shapes
+from tests.engine.tensorrt.fake_cuda import Stream
 
 VERSION = "9.9.9"
 HEAD = b"PLAN"
@@ -280,7 +280,7 @@ def install(monkeypatch: pytest.MonkeyPatch, fake: FakeTensorRt) -> FakeTensorRt
 
 
 def builder(fake: PlainTensorRt) -> Callable[..., BuiltPlan]:
-    """Stands for `livestain.engine.build.build_plan`."""
+    """Stands for `livestain.engine.tensorrt.build.build_plan`."""
 
     def build(
         module: Any, graph: onnx.ModelProto, *, targets: Sequence[str] | None, shapes: Shapes, bit: str

@@ -11,11 +11,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from livestain.engine.build import GENERATIONS, Shapes, build_plan, load_builder, targets_of
-from livestain.engine.cuda import find_gpu
 from livestain.engine.graph import Bit, Wire, compose
+from livestain.engine.tensorrt.build import GENERATIONS, Shapes, build_plan, load_builder, targets_of
+from livestain.engine.tensorrt.cuda import find_gpu
 from livestain.errors import BackendMissingError, EngineError, EngineMemoryError, LivestainError, ModelError, UserError
-from tests.engine.fake_builder import PLAN, FakeTensorRt, Severity, install
+from tests.engine.tensorrt.fake_builder import PLAN, FakeTensorRt, Severity, install
 from tests.models import STRIDE, small_generator
 
 
@@ -222,6 +222,7 @@ def test_ctrl_c_ends_the_build() -> None:
     fake = FakeTensorRt(interrupted)
     with pytest.raises(KeyboardInterrupt):
         plan_of(fake)
+    assert fake.ended.wait(30)
     assert fake.cancelled
 
 

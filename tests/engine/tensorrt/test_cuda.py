@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from livestain.engine.cuda import CALLS, Cuda, find_gpu
+from livestain.engine.tensorrt.cuda import CALLS, Cuda, find_gpu
 from livestain.errors import BackendMissingError, EngineError, EngineLostError, EngineMemoryError
-from tests.engine.fake_cuda import Code, FakeCuda, install
+from tests.engine.tensorrt.fake_cuda import Code, FakeCuda, install
 
 
 def test_the_first_card_is_found_with_what_engine_files_need_to_know() -> None:
@@ -178,7 +178,7 @@ def test_the_real_bindings_have_the_constants_and_codes_that_are_used() -> None:
     real = real_bindings()
     assert (real.cudaStreamNonBlocking, real.cudaEventBlockingSync, real.cudaEventDisableTiming) == (1, 1, 2)
     assert real.cudaMemcpyKind.cudaMemcpyDefault == 4
-    from livestain.engine import cuda
+    from livestain.engine.tensorrt import cuda
 
     assert {*cuda._LOST, *cuda._NO_MEMORY} <= {code.name for code in real.cudaError_t}
     assert all(getattr(real.cudaError_t, code.name) == code for code in Code)

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from livestain.engine.cuda import Cuda
-from livestain.engine.ring import PLACES, Block, Bytes, Ring
+from livestain.engine.tensorrt.cuda import Cuda
+from livestain.engine.tensorrt.ring import PLACES, Block, Bytes, Ring
 from livestain.errors import EngineLostError, EngineMemoryError
-from tests.engine.fake_cuda import Code, FakeCuda, Stream
+from tests.engine.tensorrt.fake_cuda import Code, FakeCuda, Stream
 
 SIZE = 512
 

@@ -20,14 +20,14 @@ from livestain.contrast import estimate_background
 from livestain.engine.backends.base import BaseEngine
 from livestain.engine.backends.openvino import OpenVinoEngine
 from livestain.engine.backends.tensorrt import TensorRtEngine
-from livestain.engine.build import Shapes, build_plan
 from livestain.engine.cache import EngineCache, EngineFile
-from livestain.engine.cuda import find_gpu
 from livestain.engine.graph import Bit, compose
 from livestain.engine.opening import open_backend
-from livestain.engine.plans import Wish, plan_facts
 from livestain.engine.protocol import Given
-from livestain.engine.tensorrt_module import Lines, TensorRt, find_here
+from livestain.engine.tensorrt.build import Shapes, build_plan
+from livestain.engine.tensorrt.cuda import find_gpu
+from livestain.engine.tensorrt.module import Lines, TensorRt, find_here
+from livestain.engine.tensorrt.plans import Wish, plan_facts
 from livestain.errors import (
     BackendMissingError,
     EngineError,
@@ -38,9 +38,9 @@ from livestain.errors import (
 )
 from livestain.frames import Counts
 from livestain.model import Model
-from tests.engine import fake_cuda, fake_tensorrt
-from tests.engine.fake_cuda import Code, FakeCuda
-from tests.engine.fake_tensorrt import Diagnostics, FakeTensorRt, PlainTensorRt, Validity, plan_bytes
+from tests.engine.tensorrt import fake_cuda, fake_tensorrt
+from tests.engine.tensorrt.fake_cuda import Code, FakeCuda
+from tests.engine.tensorrt.fake_tensorrt import Diagnostics, FakeTensorRt, PlainTensorRt, Validity, plan_bytes
 
 # The suite that every backend passes, here with the engine below.
 from tests.engine.test_backends import (  # noqa: F401
@@ -600,7 +600,7 @@ def test_a_machine_that_cannot_use_it_says_why_without_loading_the_library(
     cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], words: str
 ) -> None:
     vars(cuda).update(change)
-    monkeypatch.setattr("livestain.engine.tensorrt_module.MODULES", ("no_such_module",))
+    monkeypatch.setattr("livestain.engine.tensorrt.module.MODULES", ("no_such_module",))
     assert words in TensorRtEngine.unusable()
 
 
@@ -637,8 +637,8 @@ def test_libraries_that_cannot_be_loaded_are_named_with_their_package(
             return sys.modules[name]
         raise OSError(f"[WinError 126] {name}.dll or one of its dependencies was not found")
 
-    monkeypatch.setattr("livestain.engine.tensorrt_module.MODULES", ("trt_a",))
-    monkeypatch.setattr("livestain.engine.tensorrt_module.importlib.import_module", broken)
+    monkeypatch.setattr("livestain.engine.tensorrt.module.MODULES", ("trt_a",))
+    monkeypatch.setattr("livestain.engine.tensorrt.module.importlib.import_module", broken)
     with pytest.raises(BackendMissingError, match=r"TensorRT cannot be loaded \(trt_a: .*126.*pip install"):
         raise BackendMissingError(TensorRtEngine.unusable())
 

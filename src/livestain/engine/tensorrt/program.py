@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from livestain.contrast import Field, shade_shape
-from livestain.engine.cuda import Cuda
 from livestain.engine.graph import Bit
-from livestain.engine.ring import Block, Bytes, Ring
-from livestain.engine.tensorrt_module import LoadedPlan
+from livestain.engine.tensorrt.cuda import Cuda
+from livestain.engine.tensorrt.module import LoadedPlan
+from livestain.engine.tensorrt.ring import Block, Bytes, Ring
 from livestain.frames import Counts
 
 Scalar = npt.NDArray[np.float32]

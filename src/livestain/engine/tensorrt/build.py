@@ -23,7 +23,7 @@ from livestain.contrast import shade_shape
 from livestain.engine.cost import frame_cost
 from livestain.engine.graph import Bit
 from livestain.engine.operators import libraries_that_take
-from livestain.engine.tensorrt_module import MODULES
+from livestain.engine.tensorrt.module import MODULES
 from livestain.errors import BackendMissingError, EngineError, EngineMemoryError, ModelError, UserError
 from livestain.frames import MIN_SIDE_PX
 from livestain.settings import INSTALL

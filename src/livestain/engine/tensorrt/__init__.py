@@ -1,0 +1,1 @@
+"""NVIDIA: what is built, and what runs on a card."""
