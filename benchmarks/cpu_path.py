@@ -4,7 +4,8 @@
 
 ``copies``: the camera's frame given to OpenVINO without a copy, and stains in memory that is kept. ``streams``: late
 planes by two engines of one thread each against one of two. ``half``: the half-size stains of a viewer as a second
-output of the graph. ``activation``: SiLU, which the shipped network of real nuclei has, against ReLU. ``threads``:
+output of the graph. ``shade``: the light of the field upsampled by OpenVINO itself, as it was before we did it.
+``activation``: SiLU, which the shipped network of real nuclei has, against ReLU. ``threads``:
 stains a second and the recorder's lag with 1, 2 and all threads, in a whole session at a camera's pace.
 All in turns, the order alternating; a ratio is that of two turns side by side, of wall time and of the process's CPU
 time, which a busy machine blurs least; the load stands beside them.
@@ -142,6 +143,19 @@ class Bench:
             lambda: half_size(today.stain(*given)),
             partial(other.stain, *given),
         )
+
+    def shade(self, precision: Precision, side: int) -> None:
+        """The shade upsampled by the library's own operator."""
+        given = frame_of(side, self.model)
+        today = OpenVinoEngine(self.model, precision)
+        with patch.object(adapter, "_upsample_in_two_steps", lambda model: None), patch.object(adapter, "_METHOD", 1):
+            other = OpenVinoEngine(self.model, precision)
+            other.stain(*given)
+        worst = int(np.abs(other.stain(*given).astype(int) - today.stain(*given)).max())
+        if precision == "f32" and worst > 1:
+            raise RuntimeError(f"our upsampling is off by {worst} counts")
+        name = f"the library's own upsampling, {precision}, {side} px"
+        self.compare(name, partial(today.stain, *given), partial(other.stain, *given))
 
     def activation(self, precision: Precision, side: int) -> None:
         """ReLU in place of SiLU, in the network of real nuclei."""
@@ -333,7 +347,7 @@ def threads_of_stainer(threads: str) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    ways = ("copies", "streams", "half", "activation", "threads")
+    ways = ("copies", "streams", "half", "shade", "activation", "threads")
     parser = arguments(__doc__)
     parser.add_argument("--only", nargs="+", choices=ways, default=list(ways))
     parser.add_argument("--rounds", type=int, default=None, help="pairs of turns: 24, or 4 with --quick")

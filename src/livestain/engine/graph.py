@@ -33,6 +33,9 @@ FULL_SCALE = 65535
 SEAM = "padded contrast"
 """The tensor that enters the generator, float32 (1, 1, Y, X); everything before it must be computed in float32."""
 
+WIDE_SHADE = "wide shade"
+"""The tensor that the shade is after it was upsampled, float32 (1, 1, Y, X); see `_add_contrast` for how."""
+
 _MIN_OPSET = 18
 _INNER = "generator/"
 
@@ -133,7 +136,7 @@ def _add_contrast(nodes: _Nodes, sides: str, wire: Wire, bit: Bit) -> str:
         counts = nodes.add("Transpose", [both], "plane counts", perm=[0, 3, 1, 2])
     scales = nodes.constant("shade px", [1, 1, SHADE_PX, SHADE_PX], np.float32)
     wide = nodes.add(
-        "Resize", ["shade", "", scales], "wide shade", mode="linear", coordinate_transformation_mode="half_pixel"
+        "Resize", ["shade", "", scales], WIDE_SHADE, mode="linear", coordinate_transformation_mode="half_pixel"
     )
     shade = _add_crop(nodes, wide, sides, "full shade")
     lit = nodes.add("Mul", [nodes.add("Sub", [counts, "black"], "light"), shade], "relative light")
