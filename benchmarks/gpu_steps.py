@@ -21,7 +21,7 @@ Row = dict[str, object]
 
 MODELS = ("demo-nuclei-membrane", "brightfield-nuclei")
 PACKAGES = (
-    "numpy", "scipy", "torch", "triton", "cuda-bindings", "cuda-core", "cupy-cuda13x", "onnx", "onnxruntime",
+    "numpy", "scipy", "torch", "triton", "cuda-bindings", "cupy-cuda13x", "onnx", "onnxruntime",
     "onnxruntime-gpu", "openvino", "pydantic", "tensorrt", "tensorrt-rtx", "tensorrt-rtx-cu13-libs", "livestain",
 )  # fmt: skip
 LEAST_FREE_MIB = 4096
