@@ -35,6 +35,7 @@ from livestain.errors import (
     EngineLostError,
     EngineMemoryError,
     FrameError,
+    GateError,
 )
 from livestain.frames import Counts
 from livestain.model import Model
@@ -57,7 +58,7 @@ from tests.engine.test_backends import (  # noqa: F401
     test_frames_need_not_be_contiguous,
     test_the_frame_is_not_kept,
 )
-from tests.models import BLACK, CONSTANT, camera_frame
+from tests.models import BLACK, CONSTANT, camera_frame, small_generator
 
 SM89 = ("SM75", "SM89")
 
@@ -316,6 +317,127 @@ class SmallShapes(Shapes):
 
     def __init__(self, *sizes: tuple[int, int]) -> None:
         super().__init__(*(sizes or ((96, 96), (112, 112), (128, 128))))
+
+
+THIS_CARD = ("current: NVIDIA Fake 4090, CUDA 13.0",)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_file_for_one_size_is_used_for_that_size_after_the_gate(
+    own_model: Model, cuda: FakeCuda, tensorrt: FakeTensorRt, dtype: type[np.unsignedinteger[Any]]
+) -> None:
+    engine = open_backend(own_model, "tensorrt")
+    assert isinstance(engine, TensorRtEngine)
+    frame = given((192, 176), dtype=dtype)
+    wanted = stain(engine, frame)
+    engine.close()
+    static = put(own_model, tensorrt, take=Shapes.only((192, 176)), bit=np.dtype(dtype).name)
+
+    engine = open_backend(own_model, "tensorrt", shape=(192, 176), dtype=np.dtype(dtype))
+    assert isinstance(engine, TensorRtEngine)
+    assert engine.loaded == static
+    assert np.abs(stain(engine, frame).astype(int) - wanted).max() <= 1
+    engine.close()
+    assert engine.loaded is None
+    assert tensorrt.alive == cuda.held == 0
+
+
+@pytest.mark.parametrize("damage", [truncate, give_foreign_content])
+def test_a_tighter_file_that_cannot_be_loaded_is_named_and_the_gated_one_goes_on(
+    own_model: Model,
+    cuda: FakeCuda,
+    tensorrt: FakeTensorRt,
+    caplog: pytest.LogCaptureFixture,
+    damage: Callable[[EngineFile], None],
+) -> None:
+    static = put(own_model, tensorrt, take=Shapes.only((192, 176)))
+    damage(static)
+    engine = TensorRtEngine(own_model)
+    stain(engine, given((160, 144)))
+    gated = engine.loaded
+    stain(engine, given((192, 176)))
+    assert engine.loaded == gated
+    assert f"cannot use {static.path.name} for (192, 176) px" in caplog.text
+
+
+def test_a_tighter_file_that_stains_otherwise_is_not_used(
+    own_model: Model, cuda: FakeCuda, tensorrt: FakeTensorRt, caplog: pytest.LogCaptureFixture
+) -> None:
+    static = put(own_model, tensorrt, take=Shapes.only((192, 176)))
+    graph = compose(small_generator(1, 2), own_model.card.stride, "bytes", "uint16")
+    EngineCache.of(own_model).store(static.facts, plan_bytes(graph, Shapes.only((192, 176)), "uint16"))
+    engine = TensorRtEngine(own_model)
+    stain(engine, given((160, 144)))
+    gated = engine.loaded
+    frame = given((192, 176))
+    stains = stain(engine, frame)
+    assert engine.loaded == gated
+    assert "it stains the test frame otherwise" in caplog.text
+    assert np.abs(stains.astype(int) - stain(OpenVinoEngine(own_model, threads=1), frame)).max() <= 1
+
+
+def test_a_tighter_file_is_looked_for_once_for_each_shape(
+    own_model: Model, cuda: FakeCuda, tensorrt: FakeTensorRt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = TensorRtEngine(own_model)
+    stain(engine, given((160, 144)))
+    looks: list[EngineCache] = []
+    files = EngineCache.files
+
+    def counted(cache: EngineCache) -> list[EngineFile]:
+        looks.append(cache)
+        return files(cache)
+
+    monkeypatch.setattr(EngineCache, "files", counted)
+    for _ in range(3):
+        stain(engine, given((192, 176)))
+        engine.stain_many([given((160, 144))] * 2)
+    assert len(looks) == 1
+
+
+def test_shapes_in_turn_do_not_load_a_file_for_each_frame(
+    own_model: Model, cuda: FakeCuda, tensorrt: FakeTensorRt
+) -> None:
+    for size in [(192, 176), (128, 128)]:
+        put(own_model, tensorrt, take=Shapes.only(size))
+    engine = TensorRtEngine(own_model)
+    for size in [(160, 144), (192, 176), (128, 128)]:
+        stain(engine, given(size))
+    for size in [(192, 176), (128, 128)] * 2:
+        stain(engine, given(size))
+    loads = len(tensorrt.configs)
+    for size in [(192, 176), (128, 128)] * 2:
+        stain(engine, given(size))
+    assert len(tensorrt.configs) == loads
+    assert tensorrt.builds == 1
+
+
+@pytest.mark.parametrize("last", [SM89, THIS_CARD], ids=["targets", "this card"])
+def test_of_equal_sizes_the_file_of_this_very_card_is_used(
+    own_model: Model, cuda: FakeCuda, tensorrt: FakeTensorRt, last: tuple[str, ...]
+) -> None:
+    first = THIS_CARD if last == SM89 else SM89
+    for targets in (first, last):
+        put(own_model, tensorrt, targets)
+    engine = TensorRtEngine(own_model)
+    assert engine.loaded is None
+    stain(engine, grey())
+    assert engine.loaded is not None
+    assert tuple(engine.loaded.facts["targets"]) == THIS_CARD
+
+
+def test_a_file_loaded_later_that_takes_the_test_frame_has_to_pass_the_gate(
+    own_model: Model, cuda: FakeCuda, tensorrt: FakeTensorRt
+) -> None:
+    put(own_model, tensorrt, take=Shapes.only((160, 144)))
+    other = put(own_model, tensorrt)
+    graph = compose(small_generator(1, 2), own_model.card.stride, "bytes", "uint16")
+    EngineCache.of(own_model).store(other.facts, plan_bytes(graph, Shapes(), "uint16"))
+    engine = TensorRtEngine(own_model)
+    stain(engine, given((160, 144)))
+    for _ in range(2):
+        with pytest.raises(GateError, match="does not reproduce"):
+            stain(engine, given((192, 176)))
 
 
 def test_precisions_are_those_with_an_engine_file_for_this_card(
