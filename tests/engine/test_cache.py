@@ -142,10 +142,13 @@ def test_a_build_that_is_broken_off_leaves_no_half_file(tmp_path: Path, monkeypa
 def test_cleaning_deletes_what_is_compiled_and_nothing_else(tmp_path: Path) -> None:
     cache = EngineCache(tmp_path)
     cache.store(FACTS, b"engine")
-    (tmp_path / "note.txt").write_text("mine", encoding="utf-8")
+    mine = {"note.txt", "package.json", "uv.lock", "thesis.blob", "run.json"}
+    for name in mine:
+        (tmp_path / name).write_text("mine", encoding="utf-8")
+    (tmp_path / f"{engine_key(FACTS)}0a1b2c3d.part").write_bytes(b"of a killed process")
     files, size = cache.clean()
-    assert (files, size > 6) == (2, True)
-    assert [path.name for path in tmp_path.iterdir()] == ["note.txt"]
+    assert (files, size > 6) == (3, True)
+    assert {path.name for path in tmp_path.iterdir()} == mine
 
 
 def test_a_folder_that_cannot_be_written_costs_a_warning_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -165,6 +168,32 @@ def test_the_oldest_engines_of_a_backend_are_forgotten(tmp_path: Path) -> None:
         os.utime(files[-1].path, (number + 1, number + 1))
     assert {file.path for file in cache.files()} == {file.path for file in [other, *files[-32:]]}
     assert len(list(tmp_path.glob("*.json"))) == 33
+
+
+def test_what_others_have_put_beside_a_model_that_cannot_be_written_is_read(tmp_path: Path) -> None:
+    EngineCache(tmp_path / "share").store(FACTS, b"engine")
+    compiler, cache = Compiler(), EngineCache(tmp_path / "own", tmp_path / "share")
+    assert cache.fetch(FACTS, compiler.load, compiler.build) == "engine"
+    cache.fetch(FACTS | {"graph": "b"}, compiler.load, compiler.build)
+    assert compiler.built == 1
+    assert {file.path.parent.name for file in cache.files()} == {"own", "share"}
+    assert cache.clean()[0] >= 2
+    assert [file.path.parent.name for file in cache.files()] == ["share"]
+
+
+def test_a_number_that_json_does_not_have_is_no_sound_sidecar(tmp_path: Path) -> None:
+    file = EngineCache(tmp_path).store(FACTS, b"engine")
+    side = file.path.with_suffix(".json")
+    side.write_text(side.read_text("utf-8").replace('"a"', "NaN"), encoding="utf-8")
+    assert EngineCache(tmp_path).files() == []
+
+
+def test_a_file_that_was_forgotten_gets_no_note(tmp_path: Path) -> None:
+    cache = EngineCache(tmp_path)
+    file = cache.store(FACTS, b"engine")
+    cache.forget(file)
+    cache.note(file, gate=None)
+    assert list(tmp_path.glob("*.json")) == []
 
 
 def test_keys_differ_with_every_fact_and_not_with_their_order() -> None:

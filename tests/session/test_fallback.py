@@ -294,8 +294,8 @@ def test_where_no_engine_has_the_precision_staining_is_off_and_says_so(
     (off,) = (text for text in session.status.warnings if "staining is off" in text)
     assert re.search(
         r"no engine is left that computes in f16, as this run does \(tensorrt: .*openvino computes in bf16 or f32 on "
-        r"this machine, not in f16.*onnxruntime computes in f32 .*\)\. What is recorded stays, and can be "
-        "stained later",
+        r"this machine, not in f16.*onnxruntime computes in f32 .*\)\. Recording goes on; these planes "
+        "have no stain",
         off,
     )
 

@@ -85,7 +85,11 @@ def travel(
                 missing["screen"] = why
             else:
                 say(f"{side} x {side} px, end to end: {frames} frames at {pace:.1f} frame/s, to the screen")
-                stages["screen"] = spread(to_screen_ms(camera, model, backend, frames, pace, place / "screen"))
+                shown_ms = to_screen_ms(camera, model, backend, frames, pace, place / "screen")
+                if len(shown_ms):
+                    stages["screen"] = spread(shown_ms)
+                else:
+                    missing["screen"] = "no stained frame was painted in this time: give more --frames"
     order = ("slot", "slot, CPU", "publish", "queue", "engine", "result", "durable store", "screen")
     return Journey(
         side_px=side,

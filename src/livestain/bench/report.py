@@ -90,6 +90,8 @@ def limiting_engine(table: Table) -> str:
     rate = f"{table.gflop * fastest.rate:.3g} of {matrix:.3g} GFLOP/s"
     if share >= _HALF:
         return f"{head}: arithmetic limits, at {share:.0%} of the matrix rate measured here ({rate})."
+    if fastest.name.startswith("tensorrt"):  # the card's own memory is not what was measured
+        return f"{head}: not arithmetic limits, at {share:.0%} of the matrix rate measured here ({rate})."
     traffic_ms = 1e3 * table.traffic_gib / limits["memory copy"]
     return (
         f"{head}: not arithmetic limits, at {share:.0%} of the matrix rate measured here ({rate}), but what lies "

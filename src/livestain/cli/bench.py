@@ -49,8 +49,8 @@ def bench(
     place = folder or Path(tempfile.gettempdir())
     if not place.is_dir():
         raise UserError(f"--folder {place} is no folder: name one on the disk to be measured")
-    if output is not None and not output.parent.is_dir():
-        raise UserError(f"--json {output} cannot be written: {output.parent} is no folder")
+    if output is not None and (output.is_dir() or not output.parent.is_dir()):
+        raise UserError(f"--json {output} cannot be written: name a file in a folder that is there")
     # Of the core's own signals: Qt's would be told on another thread.
     os.environ.setdefault("PYMM_SIGNALS_BACKEND", "psygnal")
     from pymmcore_plus import configure_logging

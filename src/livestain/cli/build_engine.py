@@ -14,7 +14,7 @@ import typer
 
 from livestain.cli.engine_files import PRECISIONS, Phases, cost_words, file_words, mib, px_words, show_files
 from livestain.cli.options import tell
-from livestain.errors import EngineError, UserError, plain
+from livestain.errors import UserError, plain
 
 if TYPE_CHECKING:
     from livestain.engine.cache import EngineCache, EngineFile
@@ -149,7 +149,7 @@ def _gate_built(model: Model, cache: EngineCache, wishes: list[Wish], files: lis
     frame = model.gate_frame()[0].shape
     for wish, file in zip(wishes, files, strict=True):
         if wish.bit == "uint16" and wish.shapes.take(frame):
-            cache.note(file, gate=gate)
+            _note(cache, file, gate)
 
 
 def _open(
@@ -165,16 +165,20 @@ def _open(
     gate = _gate(model, backend, precision, *sizes)
     seconds = time.perf_counter() - started_s
     new = [file for file in cache.files() if file.path not in before]
+    frame = list(model.gate_frame()[0].shape)
     for file in new:
-        cache.note(file, built=time.time(), gate=gate)
+        if (file.facts.get("shape"), file.facts.get("bit")) == (frame, "uint16"):
+            _note(cache, file, gate)
         typer.echo(file.path)
     if backend is Library.ONNXRUNTIME:
         tell(f"ONNX Runtime keeps no file: it compiles whenever it is opened; opened and run in {seconds:.1f} s")
     elif new:
         total = sum(file.path.stat().st_size for file in new)
         tell(f"{len(new)} files, {mib(total)}, compiled and run in {seconds:.1f} s")
-    else:
+    elif any(_is_of(file, backend, precision) for file in cache.files()):
         tell("there already: kept (--force builds it anew)")
+    else:
+        tell(f"compiled and run in {seconds:.1f} s, but not kept: {cache.folder} takes no files")
 
 
 def _gate(model: Model, backend: Library, precision: Precision, *sizes: Size) -> dict[str, object]:
@@ -220,10 +224,21 @@ def _tell_cost(model: Model, precision: Precision, size: Size) -> None:
 def _forget(cache: EngineCache, backend: Library, precision: Precision) -> None:
     """Delete the engines of a library and precision; at bf16 one of two parts is float32."""
     for file in cache.files():
-        facts = file.facts
-        of_it = facts.get("precision") == precision or (precision == "bf16" and facts.get("parts") == 2)
-        if facts.get("backend") == backend and facts.get("kind") == "engine" and of_it:
+        if _is_of(file, backend, precision):
             cache.forget(file)
+
+
+def _is_of(file: EngineFile, backend: Library, precision: Precision) -> bool:
+    facts = file.facts
+    of_it = facts.get("precision") == precision or (precision == "bf16" and facts.get("parts") == 2)
+    return facts.get("backend") == backend and facts.get("kind") == "engine" and of_it
+
+
+def _note(cache: EngineCache, file: EngineFile, gate: dict[str, object]) -> None:
+    try:
+        cache.note(file, gate=gate)
+    except OSError as error:
+        tell(f"warning: the gate cannot be noted beside {file.path}: {plain(error)}")
 
 
 def _clean(cache: EngineCache) -> None:
@@ -296,7 +311,7 @@ def _quantise(model: Model, calibration: Path | None) -> None:
         raise UserError(f"the quantised network of {model.identity} cannot be written: {plain(error)}") from error
     try:
         _gate(model, Library.OPENVINO, "int8")
-    except EngineError:
+    except BaseException:  # also Ctrl-C: what was not gated is not kept
         # Kept, it would be tried and refused whenever the model is opened.
         cache = EngineCache.of(model)
         cache.forget(file)

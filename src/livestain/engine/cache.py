@@ -12,7 +12,8 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
+import re
+import secrets
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -39,7 +40,7 @@ Always there: ``backend``, ``kind`` (``"engine"``, ``"runtime cache"`` or ``"gen
 _KEPT = 32
 """Files of one backend and kind kept in one folder: all sizes and precisions in use, and no growth without end."""
 
-_BUILDING_S = 900.0
+_BUILDING_S = 120.0
 """How long another process is given to finish the same engine before it is built here, too."""
 
 
@@ -88,10 +89,19 @@ def engine_key(facts: Facts) -> str:
 
 
 class EngineCache:
-    """The compiled engines of one model: in its ``compiled`` folder, or in the user's cache where that is read-only."""
+    """The compiled engines of one model: in its ``compiled`` folder, or in the user's cache where that is read-only.
 
-    def __init__(self, folder: Path) -> None:
+    Parameters
+    ----------
+    folder
+        Read and written.
+    also
+        Read only.
+    """
+
+    def __init__(self, folder: Path, also: Path | None = None) -> None:
         self.folder = folder
+        self._also = also
 
     @classmethod
     def of(cls, model: Model) -> EngineCache:
@@ -102,7 +112,7 @@ class EngineCache:
             with tempfile.TemporaryFile(dir=inside):
                 return cls(inside)
         except OSError:
-            return cls(cache_folder() / "compiled" / legal_name(model.identity))
+            return cls(cache_folder() / "compiled" / legal_name(model.identity), inside)
 
     def fetch(self, facts: Facts, load: Callable[[bytes], T], build: Callable[[], tuple[T, bytes]]) -> T:
         """Return what ``facts`` name: loaded from its file, else built and stored; blocks while another builds it.
@@ -125,7 +135,8 @@ class EngineCache:
         if found is not None:
             return found
         with self.building(facts):
-            found = None if damaged else self._load(facts, load)  # another process may have built it meanwhile
+            with contextlib.suppress(EngineFileError):  # another process may have built it meanwhile
+                found = None if damaged else self._load(facts, load)
             if found is not None:
                 return found
             began = time.perf_counter()
@@ -156,13 +167,16 @@ class EngineCache:
         EngineFileError
             There is one, and its sidecar is missing, unreadable or another one's.
         """
-        path = self._path(facts)
-        return _read_sidecar(path) if path.exists() else None
+        for folder in self._folders():
+            path = folder / self._path(facts).name
+            if path.exists():
+                return _read_sidecar(path)
+        return None
 
     def files(self) -> list[EngineFile]:
         """Return all files with a sound sidecar, newest first; others are logged as warnings."""
         found = []
-        for path in sorted(self.folder.glob("*.blob"), key=_age):
+        for path in sorted((path for folder in self._folders() for path in folder.glob("*.blob")), key=_age):
             try:
                 found.append(_read_sidecar(path))
             except EngineFileError as error:
@@ -170,7 +184,7 @@ class EngineCache:
         return found
 
     def store(self, facts: Facts, data: bytes, notes: Mapping[str, Any] | None = None) -> EngineFile:
-        """Write a file and its sidecar, each whole or not at all; forgets the oldest of its kind beyond 32.
+        """Write a file and its sidecar, each whole or not at all; forgets the oldest beyond 32 of a kind and model.
 
         Raises
         ------
@@ -180,13 +194,14 @@ class EngineCache:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self._path(facts)
         file = EngineFile(path, json.loads(json.dumps(facts)), dict(notes or {}), hashlib.sha256(data).hexdigest())
-        _replace(path, data)
+        # The sidecar first: whoever finds the file finds its sidecar, too.
         _write_sidecar(file)
+        _replace(path, data)
         self._forget_oldest(file)
         return file
 
     def note(self, file: EngineFile, **notes: Any) -> EngineFile:
-        """Add to the notes of a file and return it as it is now.
+        """Add to the notes of a file and return it as it is now; one that was forgotten meanwhile gets none.
 
         Raises
         ------
@@ -194,7 +209,8 @@ class EngineCache:
             The sidecar cannot be written.
         """
         noted = EngineFile(file.path, file.facts, {**file.notes, **notes}, file.sha256)
-        _write_sidecar(noted)
+        if file.path.exists():
+            _write_sidecar(noted)
         return noted
 
     def forget(self, file: EngineFile) -> None:
@@ -216,7 +232,7 @@ class EngineCache:
         OSError
             One cannot be deleted (on Windows: it is in use).
         """
-        files = [path for path in self.folder.glob("*") if path.suffix in _OURS]
+        files = [path for path in self.folder.glob("*") if _NAME.match(path.name) and path.is_file()]
         size = sum(path.stat().st_size for path in files)
         for path in files:
             path.unlink(missing_ok=True)
@@ -226,19 +242,24 @@ class EngineCache:
         file = self.find(facts)
         return None if file is None else load(file.read())
 
+    def _folders(self) -> list[Path]:
+        return [self.folder] if self._also is None else [self.folder, self._also]
+
     def _path(self, facts: Facts) -> Path:
         return self.folder / f"{engine_key(facts)}.blob"
 
     def _forget_oldest(self, like: EngineFile) -> None:
         def kind(file: EngineFile) -> tuple[Any, ...]:
-            return file.facts.get("backend"), file.facts.get("kind")
+            return tuple(file.facts.get(name) for name in ("backend", "kind", "model"))
 
-        same = [file for file in self.files() if kind(file) == kind(like)]
+        same = [file for file in self.files() if kind(file) == kind(like) and file.path.parent == self.folder]
         for file in same[_KEPT:]:
             self.forget(file)
 
 
-_OURS = (".blob", ".json", ".lock", ".part")
+_OURS = (".blob", ".json", ".lock")
+_NAME = re.compile(r"[0-9a-f]{32}(\.(blob|json|lock)|\w*\.part)")
+"""What we call our files: nothing else in a folder is ever deleted."""
 
 
 def _age(path: Path) -> float:
@@ -255,11 +276,18 @@ def _read_sidecar(path: Path) -> EngineFile:
         file = EngineFile(path, dict(content["facts"]), dict(content["notes"]), str(content["sha256"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EngineFileError(f"compiled engine {path} has no sound sidecar {side.name} ({error!r})") from error
-    if engine_key(file.facts) != path.stem:
+    if not _makes(file.facts, path.stem):
         raise EngineFileError(
             f"compiled engine {path} has the sidecar of another engine: its facts do not make its name"
         )
     return file
+
+
+def _makes(facts: Facts, key: str) -> bool:
+    try:
+        return engine_key(facts) == key
+    except ValueError:  # a number that JSON does not have
+        return False
 
 
 def _write_sidecar(file: EngineFile) -> None:
@@ -269,11 +297,10 @@ def _write_sidecar(file: EngineFile) -> None:
 
 def _replace(path: Path, data: bytes) -> None:
     """Write a file whole or not at all: a temporary file beside it takes its place."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".part")
-    temporary = Path(name)
+    # Not `mkstemp`: its files are for their maker alone, and engines are built by one and used by all.
+    temporary = path.with_name(f"{path.stem}{secrets.token_hex(4)}.part")
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
+        temporary.write_bytes(data)
         temporary.replace(path)
     except BaseException:  # also Ctrl-C: no half file stays
         temporary.unlink(missing_ok=True)

@@ -29,12 +29,13 @@ _LEAST = 1e-3
 def split_joined(generator: onnx.ModelProto) -> onnx.ModelProto:
     """Return a network whose convolutions of joined maps are sums of convolutions; the same stain, by rounding."""
     graph = generator.graph
-    joins = {node.output[0]: node for node in graph.node if node.op_type == "Concat"}
+    joins = {node.output[0]: node for node in graph.node if node.op_type == "Concat" and _axis(node) == 1}
+    ends = {found[k].output[0] for found in [_convolutions(graph)] if found for k in (0, -1)}
     widths = _widths(generator)
     weights = {tensor.name: tensor for tensor in graph.initializer}
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
-        join = joins.get(node.input[0]) if _is_plain(node, weights) else None
+        join = joins.get(node.input[0]) if _is_plain(node, weights) and node.output[0] not in ends else None
         if join is None or len(join.input) == 1 or not all(widths.get(name) for name in join.input):
             nodes.append(node)
             continue
@@ -54,11 +55,19 @@ def inner_convolutions(network: onnx.ModelProto) -> list[onnx.NodeProto]:
         There is none.
     """
     weights = {tensor.name: tensor for tensor in network.graph.initializer}
-    inner = [node for node in network.graph.node if node.op_type == "Conv"][1:-1]
+    inner = _convolutions(network.graph)[1:-1]
     found = [node for node in inner if node.input[1] in weights]
     if not found:
         raise ModelError("the generator has no convolution between its first and its last: int8 would change nothing")
     return found
+
+
+def _convolutions(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    return [node for node in graph.node if node.op_type == "Conv"]
+
+
+def _axis(join: onnx.NodeProto) -> int:
+    return next(attribute.i for attribute in join.attribute if attribute.name == "axis")
 
 
 def to_int8(network: onnx.ModelProto, largest: Mapping[str, float]) -> onnx.ModelProto:

@@ -36,6 +36,8 @@ def parse_generator(data: bytes, path: Path, stains: int) -> onnx.ModelProto:
     _require_self_contained(network.graph, path)
     weights = {tensor.name for tensor in network.graph.initializer}
     inputs = [value for value in network.graph.input if value.name not in weights]
+    del network.graph.input[:]  # some exporters list the weights there, too
+    network.graph.input.extend(inputs)
     _require_plane(inputs, 1, f"{path}: input")
     _require_plane(list(network.graph.output), stains, f"{path}: output")
     return network

@@ -25,7 +25,8 @@ from livestain.stainer.switch import Switch
 
 log = logging.getLogger(__name__)
 
-_START_S = 120.0
+_START_S = 300.0
+_GOES_WELL = 100
 _SILENT_S = 2.0
 _SILENT_TIMES = 10
 _STARVED_TIMES = 10
@@ -76,6 +77,7 @@ class Staining:
         self._failed: Message = {}
         self._ends: list[str] = []
         self._is_ready = self._began_again = False
+        self._stained_then = 0
         self._heard_s = time.monotonic()
         self._cpu_s: float | None = None
         self._stainer: Stainer | None = None
@@ -302,8 +304,11 @@ class Staining:
         fixed = {"precision": self.engine["precision"]} if self.engine else {}
         used = self._used
         helps = self._is_ready or len(self._plans) == 1
+        if self._stained() - self._stained_then >= _GOES_WELL:
+            self._began_again = False  # a crash a day is not a broken engine
         if helps and not self._began_again and not (self._failed.get("lost") and self._job.backend == "auto"):
             self._began_again = True
+            self._stained_then = self._stained()
             return self._job.model_copy(update={"backend": used, **fixed})
         if self._job.backend != "auto":
             return None
@@ -311,9 +316,12 @@ class Staining:
         following = next((name for name in after if is_installed(name)), None)
         return None if following is None else self._job.model_copy(update={"backend": following, **fixed})
 
+    def _stained(self) -> int:
+        return self.totals["live"] + self.totals["late"]
+
     def _why_off(self) -> str:
         left = f"no engine is left that computes in {self.engine['precision']}, as this run does" if self.engine else ""
         return (
             f"staining is off for this run: {left or 'no engine is left'} ({'; '.join(self._ends)}). "
-            "What is recorded stays, and can be stained later"
+            "Recording goes on; these planes have no stain"
         )

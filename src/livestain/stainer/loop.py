@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import queue
 import threading
 import time
@@ -308,7 +309,7 @@ class StainLoop:
         """
         if not self._switch.is_on and not self._draining:
             return False  # what was recorded before is stained when it is on again, or at the end
-        group = 1 if self._alone else self._engine.group
+        group = 1 if self._alone or not self._room_for_group() else self._engine.group
         keys = self._backlog.oldest_few(2 * group)
         if not keys or self._gives_up() or (self._writer is not None and self._writer.full):
             return False
@@ -331,6 +332,12 @@ class StainLoop:
         self._raw.read_ahead(keys[len(waiting) : len(waiting) + group])
         self._stain(waiting, live=False)
         return True
+
+    def _room_for_group(self) -> bool:
+        """Whether the queue takes a whole group: what it would not take is stained in vain."""
+        if self._writer is None or self._geometry is None:
+            return self._writer is None
+        return self._writer.takes(self._engine.group, 2 * math.prod(self._geometry.shape) * len(self._model.stains))
 
     def _stain(self, waiting: list[tuple[Tag, Counts]], *, live: bool) -> None:
         """Stain planes together; what becomes of each is as if they were stained one after the other."""

@@ -73,6 +73,10 @@ class StainWriter:
         """Whether as much waits for the disk as may."""
         return self._put_bytes - self._done_bytes >= self._limit
 
+    def takes(self, stains: int, nbytes: int) -> bool:
+        """Say whether so many more stains of ``nbytes`` each would still be stored."""
+        return self._put_bytes - self._done_bytes + (stains - 1) * nbytes < self._limit
+
     @property
     def busy(self) -> bool:
         """Whether a row is still to be written."""

@@ -87,7 +87,8 @@ class OpenVinoEngine(BaseEngine):
                 read,
                 part,
                 precision,
-                self._facts(precision) | {"graph": found, "part": part, "parts": len(parts), "shape": list(job.shape)},
+                self._facts(precision)
+                | {"graph": found, "part": part, "parts": len(parts), "shape": list(job.shape), "bit": job.bit},
             ).create_infer_request()
             for part, precision in parts
         ]
