@@ -105,9 +105,9 @@ def build_engine(
         if output is not None:
             _require_writable(output)
         _quantise(opened, calibration)
-        files = _build(opened, cache, place, wishes, force)
+        _build(opened, cache, place, wishes, force)
         if place.runs_here and output is None:
-            _gate_built(opened, cache, wishes, files)
+            _gate_built(opened, cache, wishes)
         else:
             tell("built, not yet run on a GPU: gated when it is first opened")
     else:
@@ -128,10 +128,9 @@ def _wishes(precision: Precision, sizes: list[Size], place: Place) -> list[Wish]
     return [Wish(precision, each, bit, place.targets, place.card) for each in shapes for bit in bits]
 
 
-def _build(model: Model, cache: EngineCache, place: Place, wishes: list[Wish], force: bool) -> list[EngineFile]:
+def _build(model: Model, cache: EngineCache, place: Place, wishes: list[Wish], force: bool) -> None:
     from livestain.engine.tensorrt.plans import make_engine_file
 
-    files = []
     for wish in wishes:
         with Phases() as phases:
             made = make_engine_file(place.module, model, cache, wish, force=force, progress=phases)
@@ -139,17 +138,13 @@ def _build(model: Model, cache: EngineCache, place: Place, wishes: list[Wish], f
         if made.cost is not None and wish.bit == "uint16":
             tell(cost_words(made.cost, wish.shapes.usual))
         typer.echo(made.file.path)
-        files.append(made.file)
-    return files
 
 
-def _gate_built(model: Model, cache: EngineCache, wishes: list[Wish], files: list[EngineFile]) -> None:
-    """Run what was built, and note the gate beside the engines that take the test frame."""
-    gate = _gate(model, Library.TENSORRT, wishes[0].precision, *{wish.shapes.usual: None for wish in wishes})
-    frame = model.gate_frame()[0].shape
-    for wish, file in zip(wishes, files, strict=True):
-        if wish.bit == "uint16" and wish.shapes.take(frame):
-            _note(cache, file, gate)
+def _gate_built(model: Model, cache: EngineCache, wishes: list[Wish]) -> None:
+    """Run what was built, and note the gate beside the engine that met it."""
+    gate, file = _gate(model, Library.TENSORRT, wishes[0].precision, *{wish.shapes.usual: None for wish in wishes})
+    if file is not None:
+        _note(cache, file, gate)
 
 
 def _open(
@@ -162,7 +157,7 @@ def _open(
         _tell_cost(model, precision, size)
     before = {file.path for file in cache.files()}
     started_s = time.perf_counter()
-    gate = _gate(model, backend, precision, *sizes)
+    gate, _ = _gate(model, backend, precision, *sizes)
     seconds = time.perf_counter() - started_s
     new = [file for file in cache.files() if file.path not in before]
     frame = list(model.gate_frame()[0].shape)
@@ -181,8 +176,13 @@ def _open(
         tell(f"compiled and run in {seconds:.1f} s, but not kept: {cache.folder} takes no files")
 
 
-def _gate(model: Model, backend: Library, precision: Precision, *sizes: Size) -> dict[str, object]:
-    """Open an engine, run it once for each size and kind of camera, and return how its gate went."""
+def _gate(
+    model: Model, backend: Library, precision: Precision, *sizes: Size
+) -> tuple[dict[str, object], EngineFile | None]:
+    """Open an engine, run it once for each size and kind of camera.
+
+    Returns how its gate went, and the file that met it, where the engine tells (TensorRT).
+    """
     import numpy as np
 
     from livestain.engine.gate import describe
@@ -190,6 +190,7 @@ def _gate(model: Model, backend: Library, precision: Precision, *sizes: Size) ->
 
     tell(f"opening {backend} at {PRECISIONS[precision]} and staining the test frame ...")
     engine = open_backend(model, backend.value, precision=precision)
+    file = getattr(engine, "loaded", None)
     try:
         tell(f"gate passed: {describe(engine.info.gate)}")
         for size in sizes:
@@ -198,7 +199,7 @@ def _gate(model: Model, backend: Library, precision: Precision, *sizes: Size) ->
                 engine.warm_up(size, dtype)
     finally:
         engine.close()
-    return dataclasses.asdict(engine.info.gate)
+    return dataclasses.asdict(engine.info.gate), file
 
 
 def _tell_cost(model: Model, precision: Precision, size: Size) -> None:

@@ -67,7 +67,7 @@ def _convolutions(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
 
 
 def _axis(join: onnx.NodeProto) -> int:
-    return next(attribute.i for attribute in join.attribute if attribute.name == "axis")
+    return int(next(attribute.i for attribute in join.attribute if attribute.name == "axis"))
 
 
 def to_int8(network: onnx.ModelProto, largest: Mapping[str, float]) -> onnx.ModelProto:
