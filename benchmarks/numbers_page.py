@@ -22,8 +22,8 @@ HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "numbers.md"
 INTRO = """# Numbers
 
-What a lab can expect, in one table: [README](../README.md#numbers). This page is for those who doubt it, one section for
-each script. No GPU was measured.
+What a lab can expect, in one table: [README](../README.md#numbers). This page is for those who doubt it, one section
+for each script. No GPU was measured.
 
 Every table is what a command printed; the command stands above it, with the day, the commit and the load of the
 machine. This page is the output of `python benchmarks/numbers_page.py` from the files in `benchmarks/results/`: it is
