@@ -62,7 +62,8 @@ def main(asked: argparse.Namespace) -> int:
 def add_int8(model: Model) -> None:
     """Quantise the model; without frames to calibrate with, say so and leave int8 out."""
     try:
-        contrasts = read_calibration(SPECIMEN, model) if "contrast_constants" not in model.card.training else trained()
+        several = len(model.card.training["contrast_constants"]) > 1  # experiments, each on its own scale
+        contrasts = trained() if several else read_calibration(SPECIMEN, model)
     except KeyError:
         print(f"{model.id}: no int8, LIVESTAIN_REAL_DATA does not name the folder of its training images")
         return
