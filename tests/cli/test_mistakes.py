@@ -176,3 +176,18 @@ def test_other_mistakes_are_one_line_too(words: list[object], expected: str, liv
 
 def test_the_hint_after_a_wrong_option_names_the_command(livestain: Livestain) -> None:
     assert livestain("demo", "--frames", "x").err.splitlines()[-1] == "hint: see livestain demo --help"
+
+
+@pytest.mark.parametrize(
+    "command", [["demo"], ["run", "--model", "demo-nuclei-membrane"], ["bench"]], ids=lambda c: c[0]
+)
+def test_a_card_that_is_not_there_is_said_before_anything_is_recorded(
+    livestain: Livestain, command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("cuda.bindings", reason="not installed: would show what is said without a card")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("livestain.engine.backends.tensorrt.TensorRtEngine.unusable", lambda: "no NVIDIA driver")
+    done = livestain(*command, "--backend", "tensorrt")
+    assert done.code == 2
+    assert "--backend tensorrt cannot be used: no NVIDIA driver; leave it out to stain on the CPU" in done.err
+    assert list(tmp_path.iterdir()) == []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from livestain.cli.options import tell
+from livestain.cli.options import require_usable, tell
 from livestain.errors import UserError
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ def bench(
 
     configure_logging(stderr_level="ERROR")  # each frame is a line of its log otherwise
     wanted = parse_wanted(backend, sizes, frames, against, end_to_end=end_to_end, contend=contend)
+    for name in wanted.backends:
+        require_usable(name)
     result = run(read_model(model), wanted, place, tell)
     _print(result)
     if output is not None:

@@ -19,6 +19,7 @@ from livestain.cli.options import (
     View,
     require_above_zero,
     require_at_least,
+    require_usable,
 )
 from livestain.cli.stage import Stage, on_stage
 from livestain.errors import UserError
@@ -67,6 +68,7 @@ def demo(
     require_at_least("--seed", seed or 0, 0)
     if frames is not None:
         require_at_least("--frames", frames, 1)
+    require_usable(backend)
 
     def work(stage: Stage) -> int:
         from livestain.model.read import read_model

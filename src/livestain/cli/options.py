@@ -31,6 +31,17 @@ def tell(text: str) -> None:
         typer.echo(text, err=True)
 
 
+def require_usable(backend: str) -> None:
+    """Raise `UserError` for a backend that was named and cannot run here: before planes are recorded without stains."""
+    if backend != "tensorrt":
+        return  # the others run on every CPU; whether they are installed is asked elsewhere
+    from livestain.engine.opening import find_adapter
+
+    why = find_adapter("tensorrt").unusable()
+    if why:
+        raise UserError(f"--backend tensorrt cannot be used: {why}; leave it out to stain on the CPU")
+
+
 def require_at_least(name: str, value: float, least: float) -> None:
     """Raise `UserError` for an option below what is possible."""
     if not value >= least:

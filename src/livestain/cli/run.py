@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from livestain.cli.options import AsJson, BackendName, Channel, Fsync, Model, View, require_at_least
+from livestain.cli.options import AsJson, BackendName, Channel, Fsync, Model, View, require_at_least, require_usable
 from livestain.cli.stage import Stage, on_stage
 from livestain.errors import ChannelError, UserError
 from livestain.settings import pip_install
@@ -39,6 +39,7 @@ def run(
     if frames is not None:
         require_at_least("--frames", frames, 1)
     require_at_least("--interval", interval, 0)
+    require_usable(backend)
 
     def work(stage: Stage) -> int:
         stage.say("reading the model ...")
