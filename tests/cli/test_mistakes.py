@@ -179,7 +179,9 @@ def test_the_hint_after_a_wrong_option_names_the_command(livestain: Livestain) -
 
 
 @pytest.mark.parametrize(
-    "command", [["demo"], ["run", "--model", "demo-nuclei-membrane", "--output", "r"], ["bench"]], ids=lambda c: c[0]
+    "command",
+    [["demo"], ["run", "--model", "demo-nuclei-membrane", "--output", "r", "--frames", "1"], ["bench"]],
+    ids=lambda c: c[0],
 )
 def test_a_card_that_is_not_there_is_said_before_anything_is_recorded(
     livestain: Livestain, command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
