@@ -307,7 +307,7 @@ def test_a_named_backend_is_started_again_and_never_replaced(
     session = run_of(model_folder, tmp_path / "run", backend="tensorrt", follow=NOBODY)
     assert 0 < check_closed(tmp_path / "run", saved=FRAMES, unstained=0)["behind"] < FRAMES
     assert engines(tmp_path / "run") == [("e1", "tensorrt", "f32"), ("e2", "tensorrt", "f32")]
-    assert any("staining is off" in text for text in session.status.warnings)
+    assert any("tensorrt, which was asked for, does not go on" in text for text in session.status.warnings)
 
 
 def test_a_failed_plane_or_two_are_no_reason_to_go_on_with_another(

@@ -320,8 +320,12 @@ class Staining:
         return self.totals["live"] + self.totals["late"]
 
     def _why_off(self) -> str:
-        left = f"no engine is left that computes in {self.engine['precision']}, as this run does" if self.engine else ""
+        left = "no engine is left"
+        if self._job.backend != "auto":
+            left = f"{self._job.backend}, which was asked for, does not go on"
+        elif self.engine:
+            left = f"no engine is left that computes in {self.engine['precision']}, as this run does"
         return (
-            f"staining is off for this run: {left or 'no engine is left'} ({'; '.join(self._ends)}). "
+            f"staining is off for this run: {left} ({'; '.join(self._ends)}). "
             "Recording goes on; these planes have no stain"
         )
